@@ -1,0 +1,189 @@
+"""Everything that a log entry may carry: the only ways in which the replicated state changes.
+
+Each command is a request that the machine may refuse; a refusal is a result, deterministic on every
+node. All ids, times and random choices arrive in the command. `Envelope` wraps one with what makes
+it exactly-once: a request id, so that a repeated proposal answers what the first one did.
+"""
+
+from dataclasses import dataclass, field
+
+from paceline.codec import Union_, pack, unpack
+from paceline.errors import ProtocolError
+from paceline.tasks.model import Outcome, TaskSpec, ToolState
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The root of the closed family."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitTask(Command):
+    """Accept a task with all its subtasks. Result: its id (the first one's, for a repeated key)."""
+
+    spec: TaskSpec
+    idempotency_key: str
+    submitted_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Give `subtask_id`'s next attempt to a node. Void unless the subtask is pending and ready.
+
+    `attempt` is the number that this attempt will have (1 for the first): a guard against planning
+    from an old state. `score` is kept to explain the choice.
+    """
+
+    subtask_id: str
+    attempt: int
+    node_id: str
+    tool: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate(Command):
+    """Place many subtasks at once. The entry's index is each attempt's fencing token."""
+
+    placements: tuple[Placement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRef:
+    """One attempt, with the token that proves that the speaker still holds it."""
+
+    subtask_id: str
+    attempt: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempts(Command):
+    """The worker has begun these. Stale ones are ignored."""
+
+    attempts: tuple[AttemptRef, ...]
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishAttempt(Command):
+    """The outcome of one attempt. Result: True if it counted, False if its token was stale."""
+
+    ref: AttemptRef
+    node_id: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class LoseAttempts(Command):
+    """The leader gives these attempts up: their node is gone or does not know them."""
+
+    attempts: tuple[AttemptRef, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask(Command):
+    """A person wants it to end. Waiting subtasks end now, running ones when their worker says."""
+
+    task_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryTask(Command):
+    """A person wants failed (or cancelled) subtasks tried again; attempts count from there on."""
+
+    task_id: str
+    subtask_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterWorker(Command):
+    """A node introduces itself, or says that what it is has changed."""
+
+    node_id: str
+    name: str
+    address: str
+    slots: int
+    tools: tuple[ToolState, ...]
+    labels: dict[str, str] = field(default_factory=dict)
+    system_info: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetWorkerStatus(Command):
+    """The leader's judgement of a worker, or a person's wish to drain it."""
+
+    node_id: str
+    status: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWorker(Command):
+    """The node has left for good; its running attempts are lost."""
+
+    node_id: str
+
+
+COMMANDS: Union_[Command] = Union_(
+    {
+        1: SubmitTask,
+        2: Allocate,
+        3: StartAttempts,
+        4: FinishAttempt,
+        5: LoseAttempts,
+        6: CancelTask,
+        7: RetryTask,
+        8: RegisterWorker,
+        9: SetWorkerStatus,
+        10: ForgetWorker,
+    }
+)
+"""The closed family; tags never change meaning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A command on its way into the log.
+
+    `request_id`: 16 random bytes made once by whoever wants the command; a repetition carries the
+    same. `basis`: the proposer's applied index when the request was first made; the machine refuses
+    a request older than what it remembers, rather than risk doing it twice. `now_ms`: the leader's
+    wall clock at proposal; the machine never lets time run backwards.
+    """
+
+    request_id: bytes
+    basis: int
+    now_ms: int
+    origin: str
+    command: Command
+
+
+ENVELOPE_VERSION = 1
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Answer the bytes of a log entry."""
+    return pack(
+        [
+            ENVELOPE_VERSION,
+            envelope.request_id,
+            envelope.basis,
+            envelope.now_ms,
+            envelope.origin,
+            COMMANDS.to_plain(envelope.command),
+        ]
+    )
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Read the bytes of a log entry. Raise ProtocolError for anything else."""
+    match unpack(data):
+        case [int(version), bytes(request_id), int(basis), int(now_ms), str(origin), command, *_]:
+            if version != ENVELOPE_VERSION:
+                raise ProtocolError(f"log entry of version {version}: this node is too old")
+            return Envelope(request_id, basis, now_ms, origin, COMMANDS.from_plain(command))
+    raise ProtocolError("malformed log entry")

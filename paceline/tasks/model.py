@@ -1,0 +1,238 @@
+"""The words of the domain: tasks, subtasks, attempts, workers, and what they carry.
+
+Frozen data only. Statuses and their legal transitions stand in `phases`; what may change the state
+stands in `commands`. Times are milliseconds since 1970 (UTC), given by commands, never read here.
+Source: the seed's "Database Design", completed by attempts with fencing tokens.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class TaskStatus(StrEnum):
+    """The seed's seven."""
+
+    PENDING = "pending"
+    INITIALIZING = "initializing"
+    IN_PROGRESS = "in_progress"
+    CHECKPOINT = "checkpoint"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class SubtaskStatus(StrEnum):
+    """The seed's six and `cancelled`."""
+
+    PENDING = "pending"
+    ALLOCATED = "allocated"
+    IN_PROGRESS = "in_progress"
+    REVIEW = "review"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class AttemptStatus(StrEnum):
+    """How one try goes. `lost`: its node was given up; `stale` results are never accepted."""
+
+    ALLOCATED = "allocated"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+class WorkerStatus(StrEnum):
+    """The seed's four and `draining`."""
+
+    ONLINE = "online"
+    BUSY = "busy"
+    OFFLINE = "offline"
+    ERROR = "error"
+    DRAINING = "draining"
+
+
+class Privacy(StrEnum):
+    """`sensitive` work runs only on trusted nodes and never reaches a cloud tool."""
+
+    NORMAL = "normal"
+    SENSITIVE = "sensitive"
+
+
+class CheckpointFrequency(StrEnum):
+    """How often a person is asked."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class ResultStatus(StrEnum):
+    """How a tool's run ended (facts: one vocabulary for all tools)."""
+
+    OK = "ok"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    QUOTA = "quota"
+    AUTH = "auth"
+    DENIED = "denied"
+    TURN_LIMIT = "turn_limit"
+    ERROR = "error"
+
+
+NOT_RETRIED = frozenset({ResultStatus.AUTH, ResultStatus.DENIED, ResultStatus.CANCELLED})
+"""Trying these again on the same terms cannot help."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """Bytes kept outside the log: SHA-256 in hex, size in bytes, nodes known to hold them."""
+
+    sha256: str
+    size: int
+    holders: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The git state that a task starts from. `bundle` holds `commit` and its history.
+
+    `source` is what the person named (path or URL), for show only: no node relies on it.
+    """
+
+    source: str
+    ref: str
+    commit: str
+    bundle: BlobRef
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a subtask hands to its dependents: inline when small, else by reference."""
+
+    inline: bytes = b""
+    blob: BlobRef | None = None
+
+    @property
+    def size(self) -> int:
+        """Answer the size in bytes."""
+        return self.blob.size if self.blob else len(self.inline)
+
+
+@dataclass(frozen=True, slots=True)
+class SubtaskSpec:
+    """One subtask as it was asked for; never changes after submission.
+
+    `tools` is an ordered list of preference. `run` is a shell line for the tool `command`,
+    `instructions` the words for an agent. `needs` are names within the same task.
+    """
+
+    subtask_id: str
+    name: str
+    tools: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    description: str = ""
+    instructions: str = ""
+    run: str = ""
+    priority: int = 50
+    complexity: int = 1
+    timeout_s: float = 3600.0
+    max_attempts: int = 3
+    labels: dict[str, str] = field(default_factory=dict)
+    privacy: Privacy | None = None
+    """None = as the task."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What later versions and tools add (model, permission level, ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task as it was asked for; never changes after submission."""
+
+    task_id: str
+    description: str
+    type: str
+    """A template's name, or `plan` for a person's own subtasks."""
+    subtasks: tuple[SubtaskSpec, ...]
+    repository: Repository | None = None
+    privacy: Privacy = Privacy.NORMAL
+    checkpoint_frequency: CheckpointFrequency = CheckpointFrequency.MEDIUM
+    tool_preferences: tuple[str, ...] = ()
+    priority: int = 50
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt came to. `retryable_after_ms` is set where a provider names a reset."""
+
+    status: ResultStatus
+    text: str = ""
+    """The tool's own words, or the reason of a failure; at most 16 KiB."""
+    output: Output = field(default_factory=Output)
+    exit_code: int | None = None
+    usage: dict[str, int] = field(default_factory=dict)
+    cost_usd: float | None = None
+    duration_ms: int = 0
+    log_tail: str = ""
+    """The last 4 KiB of the log, so that something can be shown when its node is gone."""
+    session: str = ""
+    retryable_after_ms: int | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolState:
+    """One tool on one node, as its owner reports it."""
+
+    name: str
+    healthy: bool = True
+    version: str = ""
+    reason: str = ""
+    """Why it is not healthy."""
+    slots: int = 0
+    """How many at once; 0 = as many as the node has slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a machine has left, as psutil sees it. Percentages are 0-100 of the whole machine."""
+
+    cpu_percent: float = 0.0
+    memory_percent: float = 0.0
+    disk_percent: float = 0.0
+    cpu_count: int = 1
+    memory_bytes: int = 0
+    disk_free_bytes: int = 0
+    load_1m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An attempt that a worker says it holds."""
+
+    subtask_id: str
+    attempt: int
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """One heartbeat of a worker: what it can do and what it is doing. Never enters the log."""
+
+    node_id: str
+    incarnation: int
+    """Start time of the process in milliseconds: a restarted worker runs nothing from before."""
+    sequence: int
+    resources: Resources
+    tools: tuple[ToolState, ...]
+    slots: int
+    running: tuple[Running, ...]
+    labels: dict[str, str] = field(default_factory=dict)
+    applied_index: int = 0
+    caches: tuple[str, ...] = ()
+    """Commits whose repository data is already here."""
