@@ -171,14 +171,14 @@ class TimeoutNow(Message):
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest(Message):
-    """A follower asks the leader for a read index (section 6.4). `context` is the follower's own."""
+    """A follower asks the leader for a read index (section 6.4); `context` is its own."""
 
     context: int
 
 
 @dataclass(frozen=True, slots=True)
 class ReadReply(Message):
-    """The leader's answer: reads of `context` may be served once `index` is applied."""
+    """The answer: reads of `context` may be served once `index` is applied."""
 
     context: int
     index: int

@@ -1,10 +1,10 @@
 """What the pure core wants done, and in which order.
 
-The one rule that everything else rests on: nothing that reveals a term, a vote or an entry may leave
-this node before it is on disk. So a `Ready` has two lists of messages. The leader's own appends and
-heartbeats reveal nothing about its disk and may go at once, in parallel with its own write (the
-dissertation, section 10.2.1); the leader counts itself towards a commit only when it is told
-`persisted`. Everything else waits in `after_sync`.
+The one rule that everything else rests on: nothing that reveals a term, a vote or an entry may
+leave this node before it is on disk. So a `Ready` has two lists of messages. The leader's own
+appends and heartbeats reveal nothing about its disk and may go at once, in parallel with its own
+write (the dissertation, section 10.2.1); the leader counts itself towards a commit only when it is
+told `persisted`. Everything else waits in `after_sync`.
 
 The shell's duty, in this order:
 1. install `snapshot` if there is one (its bytes have been received and verified before);
@@ -38,7 +38,7 @@ class PersistToken:
 
 @dataclass(frozen=True, slots=True)
 class ReadState:
-    """The read numbered `context` sees all that was committed before it, once `index` is applied."""
+    """The read numbered `context` may be served once `index` is applied."""
 
     context: int
     index: int

@@ -45,7 +45,7 @@ class LogStorage(Protocol):
         ...
 
     def compact(self, snapshot: SnapshotMeta, keep_from: int) -> None:
-        """Queue: drop entries before `keep_from`; the state to `snapshot.index` is durable elsewhere.
+        """Queue: drop entries before `keep_from`: the state to `snapshot.index` is durable.
 
         `keep_from` is at most `snapshot.index + 1`.
         """
