@@ -10,7 +10,7 @@ The shell's duty, in this order:
 1. install `snapshot` if there is one (its bytes have been received and verified before);
 2. hand `hard_state` and `entries` to the storage as ONE atomic write (entries replace whatever the
    log has from `entries[0].index` on);
-3. send `messages` at any time; send `after_sync` once that write, and every earlier one, is durable;
+3. send `messages` any time; send `after_sync` once that write, and every earlier one, is durable;
    then call `core.persisted(token)`;
 4. apply `committed` in order, then call `core.applied(index)`; the core names an entry here only
    when it is committed AND durable on this node, so applied state never runs ahead of the log;

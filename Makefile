@@ -1,0 +1,55 @@
+# One command for each thing that people do here. `make check` is what CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.paceline-setup
+
+FROM ?= 1
+SEEDS ?= 2000
+SEED ?=
+
+.PHONY: setup demo test check format lint types layers tests sim mutants wheel clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev --editable .
+	@touch $(STAMP)
+
+demo: setup              ## three nodes, real work, the leader killed in the middle
+	$(BIN)/paceline demo
+
+test: setup              ## the quick suite (under two minutes)
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+check: format lint types layers tests sim   ## everything that CI checks
+
+format: setup
+	$(BIN)/ruff format --check .
+
+lint: setup
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+tests: setup
+	$(BIN)/python -m pytest -q -n 2
+
+sim: setup               ## seeded simulation: FROM=1 SEEDS=2000, or SEED=17 to replay one with its story
+	$(BIN)/python -m tests.sim.runner $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS))
+
+mutants: setup           ## plant bugs, show that the simulation finds each
+	$(BIN)/python -m tests.sim.mutants
+
+wheel: setup
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
