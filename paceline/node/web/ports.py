@@ -1,0 +1,163 @@
+"""What the REST layer asks of a node, and nothing more.
+
+The node implements `NodeService`; the tests serve the same layer over plain data. Requests are
+frozen values, already checked in form (types, bounds, spelling) but not in meaning. Answers are
+JSON-ready documents, whose keys docs/architecture.md ("REST of a node") and DESIGN name. Whatever
+fails raises a `PacelineError`: its type becomes the HTTP status and the `code` of the problem
+document, its words the `detail`.
+
+Every call is bound in time by the node itself (a write without a quorum raises NoQuorum or
+TimedOut within some seconds); the REST layer only stops asking when its client is gone, and then
+cancels the call or closes the iterator.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Document = dict[str, Any]
+"""A JSON object: text keys; values None, bool, int, float, str, lists and further documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryRequest:
+    """Where the work starts: an absolute path on this node's machine or a URL, and a ref."""
+
+    path: str
+    ref: str = "HEAD"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRequest:
+    """One submission. Either `plan` with its `format`, or `description` and `type` (a template).
+
+    Empty strings and None mean "not said": the plan's own words, or the defaults, then hold. What
+    is said here wins over what the plan says.
+    """
+
+    plan: str = ""
+    format: str = ""
+    """`yaml` or `toml` where `plan` is given."""
+    description: str = ""
+    type: str = ""
+    repository: RepositoryRequest | None = None
+    idempotency_key: str = ""
+    privacy: str | None = None
+    checkpoint_frequency: str | None = None
+    tool_preferences: tuple[str, ...] = ()
+    priority: int | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuery:
+    """A page of tasks, newest first. `cursor` is the `next_cursor` of the page before."""
+
+    status: str = ""
+    type: str = ""
+    search: str = ""
+    limit: int = 50
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """Lines of one task. `subtask` is an id, a unique prefix of one, or a name; empty = all."""
+
+    task_id: str
+    subtask: str = ""
+    attempt: int | None = None
+    """None = every attempt."""
+    follow: bool = False
+    """Go on until the task (or the one subtask) has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """Events after a `log_id`, oldest first; of one task, or of all where `task_id` is empty."""
+
+    after: int = 0
+    task_id: str = ""
+    follow: bool = False
+    """Go on for as long as the client listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`healthy`: storage and loops work. `ready`: this node can also serve reads and writes."""
+
+    healthy: bool
+    ready: bool
+    reason: str = ""
+    """What is missing, for a person; empty when ready."""
+
+
+class NodeService(Protocol):
+    """A node as the outside sees it. Ids may be given as unique prefixes everywhere.
+
+    An id that nothing has raises NotFound, an ambiguous prefix InputError.
+    """
+
+    def health(self) -> Health:
+        """Answer at once, from memory."""
+        ...
+
+    async def status(self) -> Document:
+        """Answer the document of `status --json`."""
+        ...
+
+    async def nodes(self) -> list[Document]:
+        """Answer the members of the cluster, as in `members` of the status."""
+        ...
+
+    async def submit(self, request: TaskRequest) -> Document:
+        """Answer `task_id, status, created` once a quorum has the task on disk.
+
+        `created` is False where the idempotency key was known. Raise InvalidPlan, InputError,
+        NoQuorum, TimedOut, Busy.
+        """
+        ...
+
+    async def tasks(self, query: TaskQuery) -> Document:
+        """Answer `tasks` and `next_cursor` (None on the last page)."""
+        ...
+
+    async def task(self, task_id: str) -> Document:
+        """Answer the document of `show --json`."""
+        ...
+
+    async def subtasks(self, task_id: str) -> list[Document]:
+        """Answer the task's subtasks as in its document."""
+        ...
+
+    async def cancel(self, task_id: str, reason: str) -> Document:
+        """Answer `task_id, status`. Raise Conflict where the task has ended."""
+        ...
+
+    async def retry(self, task_id: str, subtask_id: str) -> Document:
+        """Try failed subtasks again (all, or the one named). Answer `task_id, status`."""
+        ...
+
+    def logs(self, query: LogQuery) -> AsyncIterator[Document]:
+        """Yield `subtask_id, name, attempt, node_id, time_ms, stream, line`, oldest first."""
+        ...
+
+    def events(self, query: EventQuery) -> AsyncIterator[Document]:
+        """Yield `log_id, task_id, subtask_id, worker_id, action, details, timestamp`."""
+        ...
+
+    async def workers(self) -> list[Document]:
+        """Answer the registered workers."""
+        ...
+
+    async def tools(self) -> list[Document]:
+        """Answer the tools of the cluster: `name, healthy, version, reason, node_id` at least."""
+        ...
+
+    async def templates(self) -> list[Document]:
+        """Answer the templates: `name, description, subtasks` at least."""
+        ...
+
+    async def stop(self) -> None:
+        """Begin to hand over and end; return at once."""
+        ...
