@@ -138,12 +138,16 @@ class NodeService(Protocol):
         """Try failed subtasks again (all, or the one named). Answer `task_id, status`."""
         ...
 
-    def logs(self, query: LogQuery) -> AsyncIterator[Document]:
-        """Yield `subtask_id, name, attempt, node_id, time_ms, stream, line`, oldest first."""
+    async def logs(self, query: LogQuery) -> AsyncIterator[Document]:
+        """Check the ids (raise NotFound here, not later), then answer the lines, oldest first.
+
+        Each is `subtask_id, name, attempt, node_id, time_ms, stream, line`. Awaiting before
+        iterating is what lets a wrong id become a 404 and not a broken stream.
+        """
         ...
 
-    def events(self, query: EventQuery) -> AsyncIterator[Document]:
-        """Yield `log_id, task_id, subtask_id, worker_id, action, details, timestamp`."""
+    async def events(self, query: EventQuery) -> AsyncIterator[Document]:
+        """Likewise `log_id, task_id, subtask_id, worker_id, action, details, timestamp`."""
         ...
 
     async def workers(self) -> list[Document]:
