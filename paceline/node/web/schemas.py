@@ -1,0 +1,154 @@
+"""What may stand in a request: pydantic models at the edge, turned into the requests of `ports`.
+
+Unknown members are refused: a misspelt option that is silently dropped is worse than an error.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from paceline.errors import InputError
+from paceline.node.web.errors import Refused
+from paceline.node.web.ports import RepositoryRequest, TaskRequest
+from paceline.tasks.model import CheckpointFrequency, Privacy, TaskStatus
+
+M = TypeVar("M", bound=BaseModel)
+
+PLAN_LIMIT = 1024 * 1024
+LIST_LIMIT = 1000
+
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[!-~]+$")]
+Name = Annotated[str, StringConstraints(max_length=200)]
+Words = Annotated[str, StringConstraints(max_length=64 * 1024)]
+
+
+class Schema(BaseModel):
+    """The common ground: no surplus members."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RepositoryBody(Schema):
+    """A git repository: a path on the node's machine or a URL, and what to start from."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    ref: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = "HEAD"
+
+    def to_request(self) -> RepositoryRequest:
+        """Answer it as the node knows it."""
+        return RepositoryRequest(self.path, self.ref)
+
+
+class TaskBody(Schema):
+    """A submission: `plan` and `format`, or `description` and `type`."""
+
+    plan: Annotated[str, StringConstraints(max_length=PLAN_LIMIT)] = ""
+    format: Literal["", "yaml", "toml"] = ""
+    description: Words = ""
+    type: Name = ""
+    repository: RepositoryBody | None = None
+    idempotency_key: Name = ""
+    privacy: Privacy | None = None
+    checkpoint_frequency: CheckpointFrequency | None = None
+    tool_preferences: Annotated[list[Identifier], Field(max_length=32)] = []
+    priority: Annotated[int, Field(ge=0, le=100)] | None = None
+    metadata: dict[str, Any] = {}
+
+    def to_request(self) -> TaskRequest:
+        """Answer the request; raise InputError where its two halves do not fit together."""
+        self._check_halves()
+        return TaskRequest(
+            plan=self.plan,
+            format=self.format or ("yaml" if self.plan else ""),
+            description=self.description,
+            type=self.type,
+            repository=self.repository.to_request() if self.repository else None,
+            idempotency_key=self.idempotency_key,
+            privacy=self.privacy and self.privacy.value,
+            checkpoint_frequency=self.checkpoint_frequency and self.checkpoint_frequency.value,
+            tool_preferences=tuple(self.tool_preferences),
+            priority=self.priority,
+            metadata=self.metadata,
+        )
+
+    def _check_halves(self) -> None:
+        if self.plan and self.type:
+            raise InputError("`plan` and `type` exclude each other: a plan has its own subtasks")
+        if not self.plan and not (self.description.strip() and self.type):
+            raise InputError("a task needs a `plan`, or a `description` and a `type` of template")
+        if self.format and not self.plan:
+            raise InputError("`format` belongs to a `plan`")
+
+
+class CancelBody(Schema):
+    """Why a person cancels; shown with the task."""
+
+    reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class RetryBody(Schema):
+    """Which failed subtask to try again; empty = all of them."""
+
+    subtask_id: Name = ""
+
+
+class Empty(Schema):
+    """A call that takes nothing."""
+
+
+class TasksQuery(Schema):
+    """Which tasks, and how many at once."""
+
+    status: TaskStatus | Literal[""] = ""
+    type: Name = ""
+    search: Name = ""
+    limit: Annotated[int, Field(ge=1, le=LIST_LIMIT)] = 50
+    cursor: Name = ""
+
+
+class LogsQuery(Schema):
+    """Which lines of a task."""
+
+    subtask: Name = ""
+    attempt: Annotated[int, Field(ge=1)] | None = None
+    follow: bool = False
+
+
+class EventsQuery(Schema):
+    """Which events."""
+
+    after: Annotated[int, Field(ge=0)] = 0
+    task: Name = ""
+    follow: bool = False
+
+
+def parse_json(model: type[M], text: bytes) -> M:
+    """Read a request's body; an empty one is an empty object. Raise InputError."""
+    try:
+        return model.model_validate_json(text or b"{}", strict=True)
+    except ValidationError as error:
+        if error.errors()[0]["type"] == "json_invalid":
+            raise Refused(400, "InputError", "the body is not JSON") from error
+        raise _input_error(error) from error
+
+
+def parse_query(model: type[M], pairs: Sequence[tuple[str, str]]) -> M:
+    """Read a request's query; a name may stand once. Raise InputError."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise InputError("a query parameter was given twice")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise _input_error(error) from error
+
+
+def _input_error(error: ValidationError) -> InputError:
+    """Say in one sentence what is wrong; at most three findings, and never the values."""
+    findings = [
+        f"{'.'.join(map(str, found['loc'])) or 'the body'}: {found['msg']}"
+        for found in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    more = f" (and {len(findings) - 3} more)" if len(findings) > 3 else ""
+    return InputError("; ".join(findings[:3]) + more)

@@ -1,0 +1,78 @@
+"""The calls about tasks: submit, list, show, cancel, retry, logs."""
+
+from starlette.responses import Response
+
+from paceline.node.web.call import Call, Row, answer
+from paceline.node.web.ports import LogQuery, TaskQuery
+from paceline.node.web.schemas import CancelBody, LogsQuery, RetryBody, TaskBody, TasksQuery
+from paceline.node.web.streams import NDJSON, stream
+
+PREFIX = "/api/v1/tasks"
+
+
+async def submit(call: Call) -> Response:
+    """Accept a task: 201 when it is new, 200 when its idempotency key was known."""
+    accepted = await call.service.submit(call.body.to_request())
+    response = answer(accepted, 201 if accepted["created"] else 200)
+    response.headers["Location"] = f"{PREFIX}/{accepted['task_id']}"
+    return response
+
+
+async def list_tasks(call: Call) -> Response:
+    """Answer a page of tasks."""
+    return answer(await call.service.tasks(TaskQuery(**call.query.model_dump())))
+
+
+async def show(call: Call) -> Response:
+    """Answer one task with all that belongs to it."""
+    return answer(await call.service.task(call.id))
+
+
+async def subtasks(call: Call) -> Response:
+    """Answer one task's subtasks."""
+    return answer({"subtasks": await call.service.subtasks(call.id)})
+
+
+async def cancel(call: Call) -> Response:
+    """Ask for an end; running subtasks follow."""
+    return answer(await call.service.cancel(call.id, call.body.reason), 202)
+
+
+async def retry(call: Call) -> Response:
+    """Ask for failed subtasks to be tried again."""
+    return answer(await call.service.retry(call.id, call.body.subtask_id), 202)
+
+
+async def logs(call: Call) -> Response:
+    """Stream what the attempts of a task wrote."""
+    query = LogQuery(task_id=call.id, **call.query.model_dump())
+    return stream(call, await call.service.logs(query))
+
+
+_ENDED = "task_id, status"
+
+ROWS = (
+    Row(
+        "POST",
+        PREFIX,
+        submit,
+        "Submit a task; 200 where the idempotency key was known",
+        "task_id, status, created",
+        body=TaskBody,
+        status=201,
+    ),
+    Row("GET", PREFIX, list_tasks, "List tasks", "tasks, next_cursor", query=TasksQuery),
+    Row("GET", f"{PREFIX}/{{id}}", show, "Show a task", "task_id, type, status, subtasks, ..."),
+    Row("GET", f"{PREFIX}/{{id}}/subtasks", subtasks, "List a task's subtasks", "subtasks"),
+    Row("POST", f"{PREFIX}/{{id}}/cancel", cancel, "Cancel", _ENDED, body=CancelBody, status=202),
+    Row("POST", f"{PREFIX}/{{id}}/retry", retry, "Try again", _ENDED, body=RetryBody, status=202),
+    Row(
+        "GET",
+        f"{PREFIX}/{{id}}/logs",
+        logs,
+        "Stream a task's log lines",
+        "subtask_id, name, attempt, node_id, time_ms, stream, line",
+        query=LogsQuery,
+        media_type=NDJSON,
+    ),
+)

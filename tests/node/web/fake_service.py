@@ -1,0 +1,245 @@
+"""A node's service over plain data: no mock, a small honest one that keeps tasks in a dict."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from paceline.errors import Conflict, InputError, InvalidPlan, NotFound, PacelineError
+from paceline.node.web.ports import (
+    Document,
+    EventQuery,
+    Health,
+    LogQuery,
+    TaskQuery,
+    TaskRequest,
+)
+
+NODE_ID = "aaaabbbbccccdddd"
+OTHER_ID = "eeeeffffgggghhhh"
+
+
+def a_task(task_id: str, status: str = "completed", **changes: Any) -> Document:
+    subtasks = [
+        {
+            "subtask_id": f"{task_id[:8]}-sub-{number}",
+            "name": name,
+            "status": status,
+            "dependencies": [],
+            "tool": "command",
+            "node_id": NODE_ID,
+            "attempts": [
+                {
+                    "attempt": 1,
+                    "node_id": NODE_ID,
+                    "tool": "command",
+                    "status": "succeeded",
+                    "token": 7 + number,
+                    "started_at": 1_700_000_000_000,
+                    "finished_at": 1_700_000_001_500,
+                    "usage": {},
+                    "cost_usd": None,
+                }
+            ],
+            "evaluation": None,
+            "result": {"status": "ok", "text": "done"},
+        }
+        for number, name in enumerate(("build", "check"))
+    ]
+    task = {
+        "task_id": task_id,
+        "type": "plan",
+        "description": "count the lines",
+        "status": status,
+        "progress": 100 if status == "completed" else 50,
+        "subtasks": subtasks,
+        "checkpoints": [],
+    }
+    return task | changes
+
+
+@dataclass
+class FakeService:
+    """Answers from `documents`; what a test wants to go wrong it puts into `failure`."""
+
+    documents: dict[str, Document] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    requests: list[Any] = field(default_factory=list)
+    failure: Exception | None = None
+    stream_failure: PacelineError | None = None
+    ready: bool = True
+    quorum: bool = True
+    lines: list[str] = field(default_factory=lambda: ["one", "two", "drei ✓"])
+    more: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    open_streams: int = 0
+    streams_changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    def health(self) -> Health:
+        return Health(healthy=True, ready=self.ready, reason="" if self.ready else "no quorum")
+
+    async def status(self) -> Document:
+        self._fail()
+        return {
+            "cluster_id": "c1",
+            "node_id": NODE_ID,
+            "role": "leader",
+            "leader_id": NODE_ID if self.quorum else None,
+            "term": 3,
+            "commit_index": 42,
+            "applied_index": 42,
+            "quorum": self.quorum,
+            "voters": [NODE_ID, OTHER_ID],
+            "learners": [],
+            "failures_tolerated": 0,
+            "members": await self.nodes(),
+            "tasks": {"completed": len(self.documents)},
+        }
+
+    async def nodes(self) -> list[Document]:
+        self._fail()
+        return [
+            {
+                "node_id": node_id,
+                "name": name,
+                "status": "online",
+                "role": role,
+                "address": "127.0.0.1:7433",
+                "tools": ["command"],
+                "resources": {},
+                "slots": 2,
+                "running": 1,
+            }
+            for node_id, name, role in (
+                (NODE_ID, "alpha", "leader"),
+                (OTHER_ID, "<b>beta</b>", "follower"),
+            )
+        ]
+
+    async def submit(self, request: TaskRequest) -> Document:
+        self._fail()
+        self.requests.append(request)
+        if "!bad" in request.plan:
+            raise InvalidPlan("`!bad` is no subtask", line=2)
+        known = self.keys.get(request.idempotency_key)
+        if known is not None:
+            return {"task_id": known, "status": "pending", "created": False}
+        task_id = f"{len(self.documents):08d}-0000-4000-8000-000000000000"
+        self.keys[request.idempotency_key or task_id] = task_id
+        self.documents[task_id] = a_task(
+            task_id, "failed" if "!fail" in request.plan else "completed"
+        )
+        return {"task_id": task_id, "status": "pending", "created": True}
+
+    async def tasks(self, query: TaskQuery) -> Document:
+        self._fail()
+        self.requests.append(query)
+        found = [task for task in self.documents.values() if query.status in ("", task["status"])]
+        start = int(query.cursor or 0)
+        page = found[start : start + query.limit]
+        end = start + len(page)
+        return {"tasks": page, "next_cursor": str(end) if end < len(found) else None}
+
+    async def task(self, task_id: str) -> Document:
+        self._fail()
+        return self._find(task_id)
+
+    def _find(self, prefix: str) -> Document:
+        found = [key for key in self.documents if key.startswith(prefix)]
+        if not found:
+            raise NotFound(f"there is no task {prefix}")
+        if len(found) > 1:
+            raise InputError(f"{prefix} could be {len(found)} tasks")
+        return self.documents[found[0]]
+
+    async def subtasks(self, task_id: str) -> list[Document]:
+        subtasks: list[Document] = self._find(task_id)["subtasks"]
+        return subtasks
+
+    async def cancel(self, task_id: str, reason: str) -> Document:
+        self._fail()
+        task = self._find(task_id)
+        if task["status"] == "completed":
+            raise Conflict(f"task {task_id} is completed already")
+        self.requests.append(reason)
+        task["status"] = "cancelled"
+        return {"task_id": task["task_id"], "status": "cancelled"}
+
+    async def retry(self, task_id: str, subtask_id: str) -> Document:
+        self._fail()
+        self.requests.append(subtask_id)
+        return {"task_id": self._find(task_id)["task_id"], "status": "in_progress"}
+
+    async def logs(self, query: LogQuery) -> AsyncIterator[Document]:
+        self._fail()
+        self.requests.append(query)
+        task = self._find(query.task_id)
+        if query.subtask and query.subtask not in [sub["name"] for sub in task["subtasks"]]:
+            raise NotFound(f"task {query.task_id} has no subtask {query.subtask}")
+        return self._stream(query.follow, self._log_line)
+
+    async def events(self, query: EventQuery) -> AsyncIterator[Document]:
+        self._fail()
+        self.requests.append(query)
+        return self._stream(query.follow, self._event)
+
+    def _log_line(self, number: int, line: str) -> Document:
+        return {
+            "subtask_id": "s1",
+            "name": "build",
+            "attempt": 1,
+            "node_id": NODE_ID,
+            "time_ms": 1_700_000_000_000 + number,
+            "stream": "stdout",
+            "line": line,
+        }
+
+    def _event(self, number: int, line: str) -> Document:
+        return {
+            "log_id": number + 1,
+            "task_id": "t1",
+            "subtask_id": None,
+            "worker_id": NODE_ID,
+            "action": line,
+            "details": {},
+            "timestamp": 1_700_000_000_000 + number,
+        }
+
+    async def _stream(self, follow: bool, make: Any) -> AsyncIterator[Document]:
+        await self._count(1)
+        try:
+            for number, line in enumerate(self.lines):
+                yield make(number, line)
+            if self.stream_failure is not None:
+                raise self.stream_failure
+            if follow:
+                await self.more.wait()
+                yield make(len(self.lines), "more")
+        finally:
+            await self._count(-1)
+
+    async def _count(self, change: int) -> None:
+        self.open_streams += change
+        async with self.streams_changed:
+            self.streams_changed.notify_all()
+
+    async def workers(self) -> list[Document]:
+        return await self.nodes()
+
+    async def tools(self) -> list[Document]:
+        self._fail()
+        return [
+            {"name": "command", "healthy": True, "version": "1", "reason": "", "node_id": NODE_ID}
+        ]
+
+    async def templates(self) -> list[Document]:
+        self._fail()
+        return [{"name": "bug_fix", "description": "find and mend", "subtasks": ["Bug Analysis"]}]
+
+    async def stop(self) -> None:
+        self._fail()
+        self.stopped.set()
