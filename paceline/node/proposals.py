@@ -1,0 +1,147 @@
+"""Gets a command into the log, whoever leads, exactly once.
+
+A command is wrapped with a random request id and offered to the leader, again and again, until its
+result is known or time is up. Offering it twice is harmless: the state machine remembers request ids
+and answers what the first one did. So an answer lost on the way, a leader that dies between commit
+and answer, or one that forwards to its successor all come to the same.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from paceline.clock import Clock
+from paceline.codec import from_plain, to_plain
+from paceline.errors import (
+    Busy,
+    NoQuorum,
+    NotLeader,
+    PacelineError,
+    ProtocolError,
+    TimedOut,
+    Unavailable,
+)
+from paceline.ids import NodeId
+from paceline.node.calls import Calls
+from paceline.node.progress import AppliedProgress
+from paceline.node.replica_loop import ReplicaLoop
+from paceline.tasks.commands import COMMANDS, Command, Envelope, encode_envelope
+
+METHOD = "propose"
+FORWARD_TIMEOUT_S = 3.0
+RETRY_FIRST_S = 0.01
+RETRY_LAST_S = 0.25
+MAX_WAITING = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """A command on its way to the leader; the leader adds the time."""
+
+    request_id: bytes
+    basis: int
+    command: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What applying it gave, and where: the asker waits until its own state has that index."""
+
+    index: int
+    result: Any = None
+
+
+class Proposals:
+    """The one door through which this node changes replicated state."""
+
+    def __init__(
+        self,
+        *,
+        node_id: NodeId,
+        replica_loop: ReplicaLoop,
+        calls: Calls,
+        progress: AppliedProgress,
+        clock: Clock,
+    ) -> None:
+        self._node_id = node_id
+        self._replicas = replica_loop
+        self._calls = calls
+        self._progress = progress
+        self._clock = clock
+        self._waiting = 0
+        calls.serve(METHOD, self._serve)
+
+    async def propose(self, command: Command, *, timeout_s: float = 10.0) -> Any:
+        """Answer what the state machine answered, once this node's own state has it too.
+
+        Raise the machine's refusal (Conflict, NotFound, InputError), NoQuorum if nobody leads,
+        TimedOut if the outcome is unknown when time is up, Busy when too many wait here.
+        """
+        if self._waiting >= MAX_WAITING:
+            raise Busy(f"{MAX_WAITING} commands wait already on this node; try again in a moment")
+        forwarded = Forwarded(os.urandom(16), self._progress.index, COMMANDS.to_plain(command))
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                answered = await self._until_answered(forwarded)
+                await self._progress.reached(answered.index)
+        except TimeoutError as error:
+            raise self._why_not(timeout_s) from error
+        finally:
+            self._waiting -= 1
+        return answered.result
+
+    def _why_not(self, timeout_s: float) -> PacelineError:
+        if not self._replicas.replica.status().quorum_active:
+            return NoQuorum(
+                "too few voters are connected to commit anything; the command was not confirmed "
+                f"within {timeout_s:g} s"
+            )
+        return TimedOut(f"no answer within {timeout_s:g} s; whether it took effect is unknown")
+
+    async def _until_answered(self, forwarded: Forwarded) -> Answered:
+        pause_s = RETRY_FIRST_S
+        while True:
+            try:
+                return await self._offer(forwarded)
+            except Unavailable:
+                await self._pause(pause_s)
+                pause_s = min(pause_s * 2, RETRY_LAST_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait a moment, or less if leadership changes meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._replicas.leader_change()
+        except TimeoutError:
+            return
+
+    async def _offer(self, forwarded: Forwarded) -> Answered:
+        leader = await self._replicas.leader()
+        if leader == self._node_id:
+            return await self._decide(self._node_id, forwarded)
+        plain = await self._calls.call(
+            leader, METHOD, to_plain(forwarded), timeout_s=FORWARD_TIMEOUT_S
+        )
+        return from_plain(Answered, plain)
+
+    async def _serve(self, sender: NodeId, body: Any) -> Any:
+        """Answer a follower. Only the leader may; NotLeader makes the follower look again."""
+        status = self._replicas.replica.status()
+        if status.role != "leader":
+            raise NotLeader(status.leader_id or None)
+        return to_plain(await self._decide(sender, from_plain(Forwarded, body)))
+
+    async def _decide(self, origin: NodeId, forwarded: Forwarded) -> Answered:
+        try:
+            command = COMMANDS.from_plain(list(forwarded.command))
+        except ProtocolError as error:
+            raise ProtocolError(f"the command cannot be read: {error}") from error
+        envelope = Envelope(
+            forwarded.request_id, forwarded.basis, self._clock.now_ms(), origin, command
+        )
+        decision = await self._replicas.propose(encode_envelope(envelope))
+        if isinstance(decision.result, PacelineError):
+            raise decision.result
+        return Answered(decision.index, decision.result)

@@ -1,0 +1,229 @@
+"""Runs what the replicated state gives to this node, and brings the outcomes back.
+
+Level-triggered: whenever the state changes, the worker compares the attempts that the state gives it
+with those it holds, and starts or stops accordingly. An attempt goes through
+
+    allocated (seen in the state) -> claimed (StartAttempts committed, so the token was still good)
+    -> run -> outcome in the outbox (on disk) -> FinishAttempt committed -> confirmed
+
+A tool is started only after its claim is committed. So when this process dies and comes back, whatever
+the state calls running and nobody holds was cut off, and is given back at once; and a node that is cut
+off from the others cannot start anything. A worker whose lease ends stops its agents.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from paceline.errors import PacelineError, Unavailable
+from paceline.ids import NodeId
+from paceline.node.outbox import Outbox
+from paceline.node.proposals import Proposals
+from paceline.node.vitals import Lease
+from paceline.tasks.commands import AttemptRef, FinishAttempt, LoseAttempts, StartAttempts
+from paceline.tasks.model import AttemptStatus, Outcome, ResultStatus, Running
+
+log = structlog.get_logger(__name__)
+
+LEASE_CHECK_S = 0.25
+DELIVER_TIMEOUT_S = 10.0
+DELIVER_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """An attempt that the state gives to this node."""
+
+    ref: AttemptRef
+    task_id: str
+    tool: str
+    status: AttemptStatus
+    cancel_requested: bool = False
+
+
+@dataclass(slots=True)
+class Held:
+    """An attempt that this worker has in its hands."""
+
+    assignment: Assignment
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    abandoned: bool = False
+    """The state has given it to somebody else: its outcome is of no use."""
+
+
+Run = Callable[[Assignment, asyncio.Event], Awaitable[Outcome]]
+"""Runs one attempt to its end, or until the event is set; never leaves a process behind."""
+
+
+class Worker:
+    """One node's hands."""
+
+    def __init__(
+        self,
+        *,
+        node_id: NodeId,
+        assignments: Callable[[], Sequence[Assignment]],
+        run: Run,
+        proposals: Proposals,
+        outbox: Outbox,
+        lease: Lease,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is told when what this worker runs has changed."""
+        self._node_id = node_id
+        self._assignments = assignments
+        self._run_attempt = run
+        self._proposals = proposals
+        self._outbox = outbox
+        self._lease = lease
+        self._on_change = on_change
+        self._held: dict[int, Held] = {}
+        self._wake = asyncio.Event()
+        self._group: asyncio.TaskGroup
+
+    @property
+    def running(self) -> tuple[Running, ...]:
+        """Answer what this worker holds, delivered or not."""
+        refs = (held.assignment.ref for held in self._held.values() if not held.abandoned)
+        return tuple(Running(ref.subtask_id, ref.attempt, ref.token) for ref in refs)
+
+    def wake(self) -> None:
+        """Look at the state again soon."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work for ever; on cancellation every agent is stopped before this returns."""
+        async with asyncio.TaskGroup() as self._group:
+            for ref, outcome in await self._outbox.pending():
+                self._hold_finished(ref, outcome)
+            self._group.create_task(self._watch_lease())
+            while True:
+                self._wake.clear()
+                self._reconcile()
+                await self._wake.wait()
+
+    # --- comparing --------------------------------------------------------------------------------
+
+    def _reconcile(self) -> None:
+        wanted = {given.ref.token: given for given in self._assignments()}
+        self._stop_unwanted(wanted)
+        fresh, cut_off = [], []
+        for token, given in wanted.items():
+            if token not in self._held:
+                (cut_off if given.status is AttemptStatus.RUNNING else fresh).append(given)
+        if cut_off:
+            self._group.create_task(self._give_back([given.ref for given in cut_off]))
+        if fresh and self._lease.remaining_ms > 0:
+            held = [Held(given) for given in fresh]
+            self._held.update({each.assignment.ref.token: each for each in held})
+            self._group.create_task(self._claim_and_run(held))
+            self._on_change()
+
+    def _stop_unwanted(self, wanted: dict[int, Assignment]) -> None:
+        for token, held in self._held.items():
+            given = wanted.get(token)
+            if given is None:
+                held.abandoned = True
+                held.stop.set()
+            elif given.cancel_requested:
+                held.stop.set()
+
+    async def _give_back(self, refs: list[AttemptRef]) -> None:
+        """Say that these were cut off when a former process of this node ended."""
+        log.info("gives back attempts of a former process", count=len(refs))
+        command = LoseAttempts(tuple(refs), "the node's program was restarted")
+        try:
+            await self._proposals.propose(command, timeout_s=DELIVER_TIMEOUT_S)
+        except Unavailable:
+            await asyncio.sleep(DELIVER_PAUSE_S)
+            self.wake()
+        except PacelineError as error:
+            log.warning("giving back was refused", error=str(error))
+
+    # --- one attempt ------------------------------------------------------------------------------
+
+    async def _claim_and_run(self, claims: list[Held]) -> None:
+        """Claim many at once, then run each on its own."""
+        refs = tuple(held.assignment.ref for held in claims)
+        try:
+            await self._proposals.propose(
+                StartAttempts(refs, self._node_id), timeout_s=DELIVER_TIMEOUT_S
+            )
+        except PacelineError as error:
+            log.warning("could not claim attempts", count=len(refs), error=str(error))
+            self._drop(claims)
+            return
+        still_ours = {given.ref.token for given in self._assignments()}
+        self._drop([held for held in claims if held.assignment.ref.token not in still_ours])
+        for held in claims:
+            if held.assignment.ref.token in still_ours:
+                self._group.create_task(self._run_to_outcome(held))
+
+    def _drop(self, claims: Sequence[Held]) -> None:
+        for held in claims:
+            self._held.pop(held.assignment.ref.token, None)
+        if claims:
+            self.wake()
+
+    async def _run_to_outcome(self, held: Held) -> None:
+        outcome = await self._outcome(held)
+        ref = held.assignment.ref
+        if not held.abandoned:
+            await self._outbox.put(ref, outcome)
+            await self._deliver(ref, outcome)
+        self._held.pop(ref.token, None)
+        self._on_change()
+        self.wake()
+
+    async def _outcome(self, held: Held) -> Outcome:
+        if held.stop.is_set():
+            return Outcome(ResultStatus.CANCELLED, "cancelled before it began")
+        try:
+            return await self._run_attempt(held.assignment, held.stop)
+        except PacelineError as error:
+            return Outcome(ResultStatus.ERROR, str(error))
+        except OSError as error:
+            return Outcome(ResultStatus.ERROR, f"the node could not run it: {error}")
+
+    def _hold_finished(self, ref: AttemptRef, outcome: Outcome) -> None:
+        """Take up an outcome that a former process left in the outbox."""
+        given = Assignment(ref, "", "", AttemptStatus.RUNNING)
+        self._held[ref.token] = Held(given)
+        self._group.create_task(self._deliver_and_release(ref, outcome))
+
+    async def _deliver_and_release(self, ref: AttemptRef, outcome: Outcome) -> None:
+        await self._deliver(ref, outcome)
+        self._held.pop(ref.token, None)
+        self._on_change()
+
+    async def _deliver(self, ref: AttemptRef, outcome: Outcome) -> None:
+        """Offer the outcome until the log has it; a refusal is final too."""
+        command = FinishAttempt(ref, self._node_id, outcome)
+        while True:
+            try:
+                counted = await self._proposals.propose(command, timeout_s=DELIVER_TIMEOUT_S)
+                if counted is False:
+                    log.info("a stale outcome was refused", subtask_id=ref.subtask_id)
+                break
+            except Unavailable:
+                await asyncio.sleep(DELIVER_PAUSE_S)
+            except PacelineError as error:
+                log.warning("an outcome was refused", subtask_id=ref.subtask_id, error=str(error))
+                break
+        await self._outbox.confirm(ref)
+
+    # --- the lease --------------------------------------------------------------------------------
+
+    async def _watch_lease(self) -> None:
+        """Stop every agent when nobody has confirmed for too long that the work is still ours."""
+        while True:
+            await asyncio.sleep(LEASE_CHECK_S)
+            if self._lease.remaining_ms > 0:
+                continue
+            for held in self._held.values():
+                if not held.stop.is_set():
+                    log.warning("lease ended, stopping", subtask_id=held.assignment.ref.subtask_id)
+                    held.abandoned = True
+                    held.stop.set()
