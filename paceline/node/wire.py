@@ -46,6 +46,8 @@ class Kind(IntEnum):
     """Contacts of other nodes (`discovery.gossip`)."""
     CREDIT = 8
     """A receiver of bulk data lets its sender go on."""
+    VITALS_REPLY = 9
+    """The leader has heard a heartbeat: the worker may go on for another lease."""
     SNAPSHOT = 16
     """A chunk of the state machine's snapshot."""
     BLOB = 17
