@@ -1,0 +1,144 @@
+"""Find and kill every process of one run, however it detached itself.
+
+A process inherits its environment. So each run has a random mark in it, and whoever still carries
+the mark belongs to the run: children in sessions of their own, daemons that lost their parents,
+and what a node that crashed has left behind (the mark is kept in a file while the run lasts).
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import time
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+MARK_VARIABLE = "PACELINE_RUN_MARK"
+
+KILL_LIMIT_S = 5.0
+"""A process that cannot be killed for so long (it hangs in the kernel) is left alone."""
+
+_PROC = Path("/proc")
+_HAS_PROC = (_PROC / "self" / "environ").exists()
+_HAS_PIDFD = hasattr(os, "pidfd_open")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One run's mark, and the file that keeps it until nobody carries it any more."""
+
+    value: str
+    file: Path
+
+    @classmethod
+    def create(cls, file: Path) -> "Mark":
+        """Make a new mark and write its file, before anything can carry it."""
+        mark = cls(secrets.token_hex(16), file)
+        file.write_text(mark.value, encoding="ascii")
+        return mark
+
+    async def alive(self, session: int | None = None) -> list[int]:
+        """Answer who carries it, or is in that session. Zombies are not alive."""
+        return await asyncio.to_thread(_find, (self.value,), session)
+
+    async def kill(self, session: int | None = None) -> bool:
+        """Kill all of them. Answer whether nobody is left."""
+        return await asyncio.to_thread(_kill_all, (self.value,), session)
+
+    def forget(self) -> None:
+        """Nobody carries it: take the file away."""
+        self.file.unlink(missing_ok=True)
+
+
+async def sweep(files: Iterable[Path]) -> int:
+    """Kill what carries any of the marks in these files, and take the files away.
+
+    Asked at the start of a node, before it runs anything. Answer how many marks there were. A file
+    stays if somebody could not be killed.
+    """
+    return await asyncio.to_thread(_sweep, list(files))
+
+
+def _sweep(files: Collection[Path]) -> int:
+    values = {file: file.read_text(encoding="ascii", errors="replace") for file in files}
+    known = [value for value in values.values() if len(value) >= 32]
+    if not known or _kill_all(known, None):
+        for file in values:
+            file.unlink(missing_ok=True)
+    return len(values)
+
+
+def _kill_all(values: Collection[str], session: int | None) -> bool:
+    """Look and kill until nobody is found: whoever was just being forked is met next time."""
+    give_up = time.monotonic() + KILL_LIMIT_S
+    pause_s = 0.001
+    while pids := _find(values, session):
+        if time.monotonic() > give_up:
+            return False
+        for pid in pids:
+            _kill(pid, values, session)
+        time.sleep(pause_s)
+        pause_s = min(0.05, pause_s * 2)
+    return True
+
+
+def _kill(pid: int, values: Collection[str], session: int | None) -> None:
+    """Kill `pid` if it is still the one that was found: numbers are used again."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if not _HAS_PIDFD:
+            os.kill(pid, signal.SIGKILL)
+            return
+        handle = os.pidfd_open(pid)
+        try:
+            if _belongs(pid, _needles(values), session):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
+
+
+def _find(values: Collection[str], session: int | None) -> list[int]:
+    if not _HAS_PROC:
+        return list(_find_portably(values, session))
+    needles = _needles(values)
+    pids = (int(name) for name in os.listdir(_PROC) if name.isdigit())
+    return [pid for pid in pids if pid != os.getpid() and _belongs(pid, needles, session)]
+
+
+def _needles(values: Collection[str]) -> list[bytes]:
+    return [f"{MARK_VARIABLE}={value}".encode() for value in values]
+
+
+def _belongs(pid: int, needles: Collection[bytes], session: int | None) -> bool:
+    if session is not None and _session_of(pid) == session:
+        return True
+    try:
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
+            environment = file.readall() or b""
+    except OSError:  # over, or somebody else's
+        return False
+    return any(needle in environment for needle in needles)
+
+
+def _session_of(pid: int) -> int | None:
+    """Answer the session of a process that is alive; None for the dead and for zombies."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            after_name = file.read(4096).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if after_name[0] in (b"Z", b"X") else int(after_name[3])
+
+
+def _find_portably(values: Collection[str], session: int | None) -> Iterator[int]:
+    """Do the same without /proc: slower, and only where the environment may be read."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            marked = process.environ().get(MARK_VARIABLE) in values
+            if marked or (session is not None and os.getsid(process.pid) == session):
+                yield process.pid
