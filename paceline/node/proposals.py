@@ -1,9 +1,9 @@
 """Gets a command into the log, whoever leads, exactly once.
 
 A command is wrapped with a random request id and offered to the leader, again and again, until its
-result is known or time is up. Offering it twice is harmless: the state machine remembers request ids
-and answers what the first one did. So an answer lost on the way, a leader that dies between commit
-and answer, or one that forwards to its successor all come to the same.
+result is known or time is up. Offering it twice is harmless: the state machine remembers request
+ids and answers what the first one did. So an answer lost on the way, a leader that dies between
+commit and answer, or one that forwards to its successor all come to the same.
 """
 
 import asyncio

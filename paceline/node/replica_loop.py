@@ -56,7 +56,7 @@ class ReplicaLoop:
             self._pump()
 
     async def propose(self, data: bytes) -> Decision:
-        """Answer what applying `data` gave. Raise NotLeader, Busy, Unavailable (outcome unknown)."""
+        """Answer what applying `data` gave; raise NotLeader, Busy, Unavailable (unknown)."""
         return await self._decided(lambda done: self.replica.propose(data, done))
 
     async def change_membership(

@@ -1,12 +1,13 @@
 """Heartbeats: what each node can do and is doing, who lives, and who may keep its work.
 
-Every node sends its `Vitals` to every member twice a second, so any of them can take the lead knowing
-all. Vitals never enter the log. Two judgements rest on them:
+Every node sends its `Vitals` to every member twice a second, so any of them can take the lead
+knowing all. Vitals never enter the log. Two judgements rest on them:
 
 * liveness, by each node for itself: when did I last hear of that one?
-* leases: the leader acknowledges vitals; a worker that has had no acknowledgement for `lease_ms` must
-  assume that its attempts are being given away and stops them. The leader gives them away only after
-  `lease_ms + grace_ms` of silence, or at once when the process is proven dead (its port refuses).
+* leases: the leader acknowledges vitals; a worker that has had no acknowledgement for `lease_ms`
+  must assume that its attempts are being given away and stops them. The leader gives them away only
+  after `lease_ms + grace_ms` of silence, or at once when the process is proven dead (its port
+  refuses).
 """
 
 import asyncio
@@ -37,7 +38,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class BeatReply:
-    """The leader's acknowledgement of the beat that was sent at `sent_ms` by the receiver's clock."""
+    """The leader has heard the beat that was sent at `sent_ms` (by the receiver's clock)."""
 
     sent_ms: int
     term: int

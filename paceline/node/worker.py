@@ -1,14 +1,14 @@
 """Runs what the replicated state gives to this node, and brings the outcomes back.
 
-Level-triggered: whenever the state changes, the worker compares the attempts that the state gives it
-with those it holds, and starts or stops accordingly. An attempt goes through
+Level-triggered: whenever the state changes, the worker compares the attempts that the state gives
+it with those it holds, and starts or stops accordingly. An attempt goes through
 
     allocated (seen in the state) -> claimed (StartAttempts committed, so the token was still good)
     -> run -> outcome in the outbox (on disk) -> FinishAttempt committed -> confirmed
 
-A tool is started only after its claim is committed. So when this process dies and comes back, whatever
-the state calls running and nobody holds was cut off, and is given back at once; and a node that is cut
-off from the others cannot start anything. A worker whose lease ends stops its agents.
+A tool is started only after its claim is committed. So when this process dies and comes back,
+whatever the state calls running and nobody holds was cut off, and is given back at once; and a node
+that is cut off from the others cannot start anything. A worker whose lease ends stops its agents.
 """
 
 import asyncio
