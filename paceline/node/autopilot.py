@@ -11,7 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from paceline.clock import Clock
-from paceline.consensus.core import CoreStatus
+from paceline.consensus.replica import ReplicaStatus
 from paceline.errors import Conflict, Unavailable
 from paceline.ids import NodeId
 from paceline.node.replica_loop import ReplicaLoop
@@ -25,11 +25,10 @@ LAG_ENTRIES = 100
 """A learner this close to the commit index counts as caught up."""
 
 
-def caught_up(status: CoreStatus) -> frozenset[NodeId]:
+def caught_up(status: ReplicaStatus) -> frozenset[NodeId]:
     """Answer the learners whose logs are near the leader's commit index."""
-    near = {
-        peer.node_id for peer in status.peers if peer.match >= status.commit_index - LAG_ENTRIES
-    }
+    enough = status.commit_index - LAG_ENTRIES
+    near = {node_id for node_id, match in status.match.items() if match >= enough}
     return frozenset(near & set(status.membership.learners))
 
 
@@ -54,11 +53,11 @@ class Autopilot:
         """Look for ever."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            promoted = self.candidate(self._replicas.replica.core_status())
+            promoted = self.candidate(self._replicas.replica.status())
             if promoted is not None:
                 await self._promote(promoted)
 
-    def candidate(self, status: CoreStatus) -> NodeId | None:
+    def candidate(self, status: ReplicaStatus) -> NodeId | None:
         """Answer the learner to be promoted now, if any; the one that has waited longest."""
         if status.role != "leader" or status.membership.joint:
             self._ready_since.clear()
@@ -74,7 +73,7 @@ class Autopilot:
         return node_id if now_ms - since_ms >= STABLE_MS else None
 
     async def _promote(self, node_id: NodeId) -> None:
-        membership = self._replicas.replica.core_status().membership
+        membership = self._replicas.replica.status().membership
         voters = tuple(sorted({*membership.voters, node_id}))
         learners = tuple(each for each in membership.learners if each != node_id)
         try:
