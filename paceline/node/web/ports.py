@@ -41,6 +41,8 @@ class TaskRequest:
     description: str = ""
     type: str = ""
     repository: RepositoryRequest | None = None
+    directory: str = ""
+    """Where a relative repository path in the plan starts from; absolute, on this machine."""
     idempotency_key: str = ""
     privacy: str | None = None
     checkpoint_frequency: str | None = None

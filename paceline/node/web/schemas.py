@@ -48,6 +48,7 @@ class TaskBody(Schema):
     description: Words = ""
     type: Name = ""
     repository: RepositoryBody | None = None
+    directory: Annotated[str, StringConstraints(max_length=4096, pattern="^(/.*)?$")] = ""
     idempotency_key: Name = ""
     privacy: Privacy | None = None
     checkpoint_frequency: CheckpointFrequency | None = None
@@ -64,6 +65,7 @@ class TaskBody(Schema):
             description=self.description,
             type=self.type,
             repository=self.repository.to_request() if self.repository else None,
+            directory=self.directory,
             idempotency_key=self.idempotency_key,
             privacy=self.privacy and self.privacy.value,
             checkpoint_frequency=self.checkpoint_frequency and self.checkpoint_frequency.value,

@@ -1,0 +1,143 @@
+"""What the cluster is and can do: status, nodes, tools, templates, and the way to the page."""
+
+from pathlib import Path
+
+import click
+
+from paceline.cli import options
+from paceline.cli.client import Client, Document
+from paceline.cli.format import (
+    amount,
+    facts,
+    names,
+    node,
+    node_names,
+    print_json,
+    printable,
+    table,
+)
+from paceline.cli.format import status as coloured
+
+
+@click.command()
+@options.data_dir
+@options.as_json
+def status(data_dir: Path, as_json: bool) -> None:
+    """Show the cluster as this node sees it."""
+    document = Client(data_dir).get("status")
+    if as_json:
+        return print_json(document)
+    click.echo(_summary(document))
+    click.echo()
+    click.echo(_members(document["members"]))
+    return None
+
+
+@click.command()
+@options.data_dir
+@options.as_json
+def nodes(data_dir: Path, as_json: bool) -> None:
+    """List the members of the cluster."""
+    document = Client(data_dir).get("nodes")
+    if as_json:
+        return print_json(document)
+    return click.echo(_members(document["nodes"]))
+
+
+@click.command()
+@options.data_dir
+@options.as_json
+def tools(data_dir: Path, as_json: bool) -> None:
+    """List the tools of all nodes."""
+    client = Client(data_dir)
+    document = client.get("tools")
+    if as_json:
+        return print_json(document)
+    known = node_names(client.get("nodes")["nodes"])
+    rows = (
+        (t["name"], node(t.get("node_id"), known), _health(t), t.get("version", ""))
+        for t in document["tools"]
+    )
+    return click.echo(table(("TOOL", "NODE", "STATE", "VERSION"), rows))
+
+
+@click.command()
+@options.data_dir
+@options.as_json
+def templates(data_dir: Path, as_json: bool) -> None:
+    """List the templates that `submit --type` may name."""
+    document = Client(data_dir).get("templates")
+    if as_json:
+        return print_json(document)
+    rows = (
+        (t["name"], names(t.get("subtasks")), t.get("description", ""))
+        for t in document["templates"]
+    )
+    return click.echo(table(("TEMPLATE", "SUBTASKS", "DESCRIPTION"), rows))
+
+
+@click.command()
+@options.data_dir
+@click.option("--print-url", is_flag=True, help="Print the link instead of opening a browser.")
+def web(data_dir: Path, print_url: bool) -> None:
+    """Open the status page of this node. The link works once, within two minutes."""
+    url = str(Client(data_dir).post("login-links")["url"])
+    if print_url or click.launch(url) != 0:
+        click.echo(url)
+
+
+def _summary(document: Document) -> str:
+    known = node_names(document["members"])
+    me, leader = document["node_id"], document.get("leader_id")
+    return facts(
+        (
+            ("node", f"{node(me, known)} ({me}), {coloured(document['role'])}"),
+            ("leader", f"{node(leader, known)} ({leader})" if leader else "none known"),
+            ("cluster", printable(document["cluster_id"])),
+            ("quorum", _quorum(document)),
+            ("log", _log(document)),
+            ("tasks", _counts(document["tasks"])),
+        )
+    )
+
+
+def _log(document: Document) -> str:
+    term, commit, applied = (document[key] for key in ("term", "commit_index", "applied_index"))
+    return f"term {term}, commit index {commit}, applied {applied}"
+
+
+def _quorum(document: Document) -> str:
+    voters, spare = amount(document["voters"]), document["failures_tolerated"]
+    if not document["quorum"]:
+        return click.style("none: this node can read, but nothing can be changed", fg="red")
+    text = f"{voters} voter{'s' * (voters != 1)}, survives {spare} failure{'s' * (spare != 1)}"
+    if voters == 2:
+        return click.style(f"{text}; add a third node: with two, both must be up", fg="yellow")
+    return text
+
+
+def _counts(counts: dict[str, int]) -> str:
+    said = [f"{number} {coloured(name)}" for name, number in counts.items() if number]
+    return ", ".join(said) or "none"
+
+
+def _members(members: list[Document]) -> str:
+    rows = (
+        (
+            m["name"],
+            m["node_id"],
+            coloured(m["status"]),
+            coloured(m["role"]),
+            f"{amount(m['running'])}/{m['slots']}",
+            m["address"],
+            names(m["tools"]),
+        )
+        for m in members
+    )
+    return table(("NAME", "ID", "STATUS", "ROLE", "RUNNING", "ADDRESS", "TOOLS"), rows)
+
+
+def _health(tool: Document) -> str:
+    if tool.get("healthy", True):
+        return click.style("ready", fg="green")
+    return click.style(printable(tool.get("reason") or "not healthy"), fg="red")

@@ -1,0 +1,133 @@
+"""How things look on a terminal: columns, colours, times; and JSON where it was asked for.
+
+Names, descriptions and log lines were written by others, agents among them, so nothing of theirs
+reaches the terminal before `printable` has taken the control characters out.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+
+from paceline.ids import short
+
+_COLOURS = {
+    "completed": "green",
+    "succeeded": "green",
+    "online": "green",
+    "leader": "green",
+    "in_progress": "cyan",
+    "running": "cyan",
+    "allocated": "cyan",
+    "busy": "cyan",
+    "review": "yellow",
+    "checkpoint": "yellow",
+    "draining": "yellow",
+    "lost": "yellow",
+    "failed": "red",
+    "error": "red",
+    "offline": "red",
+    "cancelled": "magenta",
+}
+_SGR = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+
+
+def printable(value: object) -> str:
+    """Answer text without anything that a terminal would obey; tabs stay."""
+    return _CONTROL.sub("�", _SGR.sub("", "" if value is None else str(value)))
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document, indented; as plain ASCII where the stream is not UTF-8."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(document, indent=2, ensure_ascii=not utf8))
+
+
+def status(word: object) -> str:
+    """Answer a status in its colour."""
+    text = printable(word)
+    return click.style(text, fg=_COLOURS[text]) if text in _COLOURS else text
+
+
+def heading(text: str) -> str:
+    """Answer a heading."""
+    return click.style(text, bold=True)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Answer rows in aligned columns; an empty one has its heads only."""
+    cells = [[cell if isinstance(cell, str) else printable(cell) for cell in row] for row in rows]
+    plain = [list(heads), *cells]
+    widths = [max(_width(row[column]) for row in plain) for column in range(len(heads))]
+    lines = [_line([heading(head) for head in heads], widths)]
+    lines += [_line(row, widths) for row in cells]
+    return "\n".join(lines)
+
+
+def _width(cell: str) -> int:
+    return len(click.unstyle(cell))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Answer names and values, one pair per line."""
+    pairs = list(pairs)
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{heading(name.ljust(width))}  {value}" for name, value in pairs)
+
+
+def clock(time_ms: int | None) -> str:
+    """Answer a moment as local time."""
+    if time_ms is None:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms / 1000))
+
+
+def duration(start_ms: int | None, end_ms: int | None) -> str:
+    """Answer how long something took, as people say it; empty where it has not ended."""
+    if start_ms is None or end_ms is None:
+        return ""
+    seconds = max(0, end_ms - start_ms) / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def names(values: Iterable[Any] | None) -> str:
+    """Answer a list of names; of documents, their `name`; unhealthy ones in brackets."""
+    return ", ".join(_name(value) for value in values or ())
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, dict):
+        return printable(value)
+    name = printable(value.get("name", ""))
+    return name if value.get("healthy", True) else f"({name})"
+
+
+def amount(value: Any) -> int:
+    """Answer a number, or the length of a list that stands for one."""
+    return value if isinstance(value, int) else len(value or ())
+
+
+def node_names(members: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Answer what people call each node, by id; an id that is not there is shown shortened."""
+    return {member["node_id"]: printable(member["name"]) for member in members}
+
+
+def node(node_id: object, known: dict[str, str]) -> str:
+    """Answer a node's name, or its shortened id."""
+    return known.get(str(node_id), short(printable(node_id)) if node_id else "")

@@ -1,0 +1,54 @@
+"""The command `paceline`: which commands there are, and where each one lives.
+
+A command's module is imported only when that command runs, so that `paceline status` does not pay
+for the live display of `watch`.
+"""
+
+import click
+
+from paceline import __version__
+from paceline.cli.group import LazyGroup, Root
+
+COMMANDS = {
+    "node": "paceline.cli.main:node",
+    "status": "paceline.cli.cluster:status",
+    "nodes": "paceline.cli.cluster:nodes",
+    "submit": "paceline.cli.submit:submit",
+    "tasks": "paceline.cli.show:tasks",
+    "show": "paceline.cli.show:show",
+    "watch": "paceline.cli.watch:watch",
+    "logs": "paceline.cli.logs:logs",
+    "cancel": "paceline.cli.control:cancel",
+    "retry": "paceline.cli.control:retry",
+    "tools": "paceline.cli.cluster:tools",
+    "templates": "paceline.cli.cluster:templates",
+    "events": "paceline.cli.logs:events",
+    "web": "paceline.cli.cluster:web",
+    "demo": "paceline.cli.demo:demo",
+}
+NODE_COMMANDS = {
+    "start": "paceline.cli.node:start",
+    "stop": "paceline.cli.node:stop",
+}
+
+
+@click.group(cls=Root, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="paceline", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Paceline: a peer-to-peer network of AI coding agents.
+
+    Start a node on every machine with `paceline node start`, then submit work on any of them.
+
+    Exit status: 0 done, 1 the operation failed, 2 usage, 3 no node reachable, 4 no quorum or
+    timed out, 5 not found.
+    """
+
+
+@click.group(cls=LazyGroup, lazy=NODE_COMMANDS)
+def node() -> None:
+    """Start or stop the node on this machine."""
+
+
+def main() -> None:
+    """Run the command that the process was started with, and exit."""
+    cli.main(prog_name="paceline")

@@ -1,0 +1,173 @@
+"""Handing work to the network."""
+
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paceline.cli import options
+from paceline.cli.client import Client, Document
+from paceline.cli.format import print_json
+from paceline.cli.waiting import exit_status, wait
+from paceline.errors import InputError, InvalidPlan, NodeUnreachable, Unavailable
+from paceline.tasks.model import CheckpointFrequency, Privacy
+
+PLAN_LIMIT = 1024 * 1024
+_FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
+
+
+@click.command()
+@click.argument("work", required=False, metavar="[DESCRIPTION | PLAN_FILE]")
+@click.option("--type", "type_", metavar="TEMPLATE", help="See `paceline templates`.")
+@click.option("--plan", metavar="FILE", help="A plan file (.yaml, .yml, .toml); - = stdin.")
+@click.option(
+    "--format", "format_", type=click.Choice(["yaml", "toml"]), help="Where the name does not say."
+)
+@click.option("--repo", metavar="PATH|URL", help="The git repository to work on.")
+@click.option("--ref", default="HEAD", show_default=True, help="What to start from in it.")
+@click.option("--idempotency-key", metavar="KEY", help="The same key is accepted only once.")
+@click.option("--privacy", type=click.Choice([p.value for p in Privacy]))
+@click.option("--checkpoints", type=click.Choice([c.value for c in CheckpointFrequency]))
+@click.option("--tool", "tools", multiple=True, metavar="TOOL", help="Preferred; repeatable.")
+@click.option("--priority", type=click.IntRange(0, 100), help="Higher goes first (default 50).")
+@click.option("--wait", "wait_", is_flag=True, help="Wait for the end; status 1 if it fails.")
+@click.option("--watch", "watch_", is_flag=True, help="Like --wait, and show how it goes.")
+@options.timeout
+@options.data_dir
+@options.as_json
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    *,
+    work: str | None,
+    type_: str | None,
+    plan: str | None,
+    format_: str | None,
+    repo: str | None,
+    ref: str,
+    idempotency_key: str | None,
+    privacy: str | None,
+    checkpoints: str | None,
+    tools: tuple[str, ...],
+    priority: int | None,
+    wait_: bool,
+    watch_: bool,
+    timeout_s: float | None,
+    data_dir: Path,
+    as_json: bool,
+) -> None:
+    """Submit a task: words with --type, or a plan file. Prints the task's id."""
+    if watch_ and as_json:
+        raise click.UsageError("--watch and --json exclude each other; --wait goes with --json.")
+    asked, source = _work(work, type_, plan, format_)
+    body = {
+        **asked,
+        "repository": _repository(repo, ref),
+        "idempotency_key": idempotency_key or str(uuid.uuid4()),
+        "privacy": privacy,
+        "checkpoint_frequency": checkpoints,
+        "tool_preferences": list(tools),
+        "priority": priority,
+    }
+    client = Client(data_dir)
+    said = {key: value for key, value in body.items() if value is not None}
+    accepted = _send(client, said, source)
+    if not as_json:
+        click.echo(accepted["task_id"])
+        _hint(accepted["task_id"], waiting=wait_ or watch_)
+    if watch_:
+        ctx.exit(_watch(client, accepted["task_id"], timeout_s))
+    ended = wait(client, accepted["task_id"], timeout_s) if wait_ else None
+    if as_json:
+        print_json(accepted | {"status": ended["status"]} if ended else accepted)
+    ctx.exit(exit_status(ended) if ended else 0)
+
+
+def _work(
+    work: str | None, type_: str | None, plan: str | None, format_: str | None
+) -> tuple[dict[str, Any], str]:
+    """Answer which work is meant, and what to call it when it is refused.
+
+    A plan file may be named by --plan or as the argument.
+    """
+    if plan is not None and (work is not None or type_ is not None):
+        raise click.UsageError("--plan goes with neither a DESCRIPTION nor --type.")
+    if plan is None and work is not None and type_ is None and _looks_like_plan(work):
+        plan = work
+    if plan is not None:
+        return _read_plan(plan, format_), plan if plan != "-" else "standard input"
+    if work is None or not work.strip():
+        raise click.UsageError("Say what to do: a DESCRIPTION with --type, or a plan file.")
+    if type_ is None:
+        raise click.UsageError("A DESCRIPTION needs --type; see `paceline templates`.")
+    if format_ is not None:
+        raise click.UsageError("--format belongs to a plan.")
+    return {"description": work, "type": type_}, "the task"
+
+
+def _looks_like_plan(work: str) -> bool:
+    return Path(work).suffix.lower() in _FORMATS and not any(map(str.isspace, work))
+
+
+def _read_plan(source: str, format_: str | None) -> dict[str, str]:
+    """Read a plan. Raise InputError where it is missing, too long or not text."""
+    chosen = format_ or _FORMATS.get(Path(source).suffix.lower())
+    if chosen is None and source != "-":
+        raise click.UsageError(f"{source} ends in none of {', '.join(_FORMATS)}; say --format.")
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(PLAN_LIMIT + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(PLAN_LIMIT + 1)
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read the plan {source}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the plan {source} is not UTF-8 text") from error
+    if len(data) > PLAN_LIMIT:
+        raise InputError(f"the plan {source} is longer than {PLAN_LIMIT // 1024} KiB")
+    if not text.strip():
+        raise InputError(f"the plan {source} is empty")
+    # A relative path in a plan is meant from where the plan is, and only this side knows where.
+    directory = Path.cwd() if source == "-" else Path(source).resolve().parent
+    return {"plan": text, "format": chosen or "yaml", "directory": str(directory)}
+
+
+def _repository(repo: str | None, ref: str) -> dict[str, str] | None:
+    """Answer the repository; a path is made absolute, since the node runs elsewhere."""
+    if repo is None:
+        return None
+    if "://" in repo or (":" in repo and not Path(repo).exists()):
+        return {"path": repo, "ref": ref}
+    path = Path(repo).expanduser().resolve()
+    if not path.is_dir():
+        raise InputError(f"there is no directory {path} to take as --repo")
+    return {"path": str(path), "ref": ref}
+
+
+def _send(client: Client, body: dict[str, Any], source: str) -> Document:
+    try:
+        return client.post("tasks", body)
+    except InvalidPlan as error:
+        place = f"{source}, {error}" if error.line else f"{source}: {error}"
+        raise InputError(place) from error
+    except NodeUnreachable:
+        raise
+    except Unavailable:
+        key = body["idempotency_key"]
+        click.echo(f"To repeat this without doing it twice, add --idempotency-key {key}", err=True)
+        raise
+
+
+def _watch(client: Client, task_id: str, timeout_s: float | None) -> int:
+    from paceline.cli.watch import follow  # noqa: PLC0415 - only who watches pays for the display
+
+    return exit_status(follow(client, task_id, timeout_s))
+
+
+def _hint(task_id: str, *, waiting: bool) -> None:
+    if not waiting and sys.stderr.isatty() and sys.stdout.isatty():
+        click.echo(f"Follow it with `paceline watch {task_id[:8]}`.", err=True)

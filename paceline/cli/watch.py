@@ -1,0 +1,61 @@
+"""A task as it goes on: a live table on a terminal, one line per change where output is piped."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from paceline.cli import options
+from paceline.cli.client import Client, Document
+from paceline.cli.format import node, node_names, print_json, printable, status
+from paceline.cli.show import describe
+from paceline.cli.waiting import changes, exit_status, wait
+
+
+@click.command()
+@click.argument("task")
+@options.timeout
+@options.data_dir
+@options.as_json
+@click.pass_context
+def watch(
+    ctx: click.Context, task: str, timeout_s: float | None, data_dir: Path, as_json: bool
+) -> None:
+    """Follow a TASK to its end. Exit status 0 if it completed, else 1."""
+    client = Client(data_dir)
+    if as_json:
+        last = wait(client, task, timeout_s)
+        print_json(last)
+    else:
+        last = follow(client, task, timeout_s)
+    ctx.exit(exit_status(last))
+
+
+def follow(client: Client, task_id: str, timeout_s: float | None = None) -> Document:
+    """Show a task until it has ended, and answer it."""
+    known = node_names(client.get("nodes")["nodes"])
+    stages = changes(client, task_id, timeout_s)
+    if not sys.stdout.isatty():
+        return _lines(stages, known)
+    from paceline.cli.live import show_live  # noqa: PLC0415 - rich takes 60 ms to import
+
+    task = show_live(stages, known)
+    click.echo(describe(task, known))
+    return task
+
+
+def _lines(stages: Iterator[Document], known: dict[str, str]) -> Document:
+    """Print each subtask's every change of status, and then the task's."""
+    before: dict[str, str] = {}
+    task: Document = {}
+    for task in stages:
+        for subtask in task["subtasks"]:
+            key, word = subtask["subtask_id"], subtask["status"]
+            if before.get(key, "pending") != word:
+                where = node(subtask["node_id"], known)
+                name = printable(subtask["name"])
+                click.echo(f"{name}  {status(word)}{f'  {where}' if where else ''}")
+            before[key] = word
+    click.echo(f"{printable(task['task_id'])}  {status(task['status'])}")
+    return task
