@@ -154,6 +154,15 @@ def _unless_none(inner: Encoder | None) -> Encoder | None:
     return lambda value: None if value is None else some(value)
 
 
+def _late_encoder(kind: Any) -> Encoder:
+    """Answer an encoder that is compiled at first use, so that a type may refer to itself."""
+
+    def write(value: Any) -> Any:
+        return _encoder(kind)(value)
+
+    return write
+
+
 def _field_encoder(hint: Any) -> Encoder | None:
     """Answer how to encode a field of that annotation; None = as it is."""
     origin, args = get_origin(hint), get_args(hint)
@@ -168,7 +177,7 @@ def _field_encoder(hint: Any) -> Encoder | None:
     ):
         if issubclass(hint, tuple) and all(t in _SCALARS for t in get_type_hints(hint).values()):
             return None  # msgpack writes a tuple of scalars as the array that it is
-        return _encoder(hint)  # late, so that a type may refer to itself
+        return _late_encoder(hint)
     return None
 
 
