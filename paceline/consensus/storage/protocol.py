@@ -12,7 +12,11 @@ from paceline.consensus.messages import Entry, HardState, SnapshotMeta
 
 @dataclass(frozen=True, slots=True)
 class StoredLog:
-    """What a node finds on its disk when it starts. `entries` follow `snapshot.index` gaplessly."""
+    """What a node finds on its disk when it starts.
+
+    `entries` follow `snapshot.index` gaplessly; they may begin before it, with what compaction kept
+    for slow followers, and then have no gap there either.
+    """
 
     hard_state: HardState
     snapshot: SnapshotMeta | None
@@ -82,6 +86,14 @@ class StateMachine(Protocol):
     @property
     def applied_index(self) -> int:
         """Answer the last index whose effect is in the state (kept in the same transaction)."""
+        ...
+
+    @property
+    def snapshot_meta(self) -> SnapshotMeta | None:
+        """Answer the `meta` of the last `restore`, kept with the state; None if there was none.
+
+        A crash may fall between restoring a snapshot and marking it in the log; see `recovery`.
+        """
         ...
 
     def apply(self, entries: Sequence[Entry]) -> list[Any]:

@@ -1,0 +1,194 @@
+"""Proposals and reads that wait inside a replica for their answer.
+
+Both hold callbacks, and both are bounded by the replica before anything is added. A callback is
+called exactly once. It may propose or read again from inside.
+"""
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from paceline.errors import PacelineError
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a proposal.
+
+    Without an `error` the entry at (`index`, `term`) is committed and applied here, and `result`
+    is what the machine's `apply` gave. With one, `Busy` and `InputError` say that nothing was
+    appended; `NotLeader` and `Unavailable` leave the outcome unknown.
+    """
+
+    index: int
+    term: int
+    result: Any = None
+    error: PacelineError | None = None
+
+
+OnDecision = Callable[[Decision], None]
+OnRead = Callable[[PacelineError | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One command that nobody has answered yet."""
+
+    data: bytes
+    done: OnDecision
+
+    def refuse(self, error: PacelineError) -> None:
+        """Tell the caller that nothing was appended."""
+        self.done(Decision(0, 0, None, error))
+
+
+class PendingProposals:
+    """Proposals in this leader's log, by index; answered when that index is applied or lost."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._by_index: dict[int, tuple[int, Proposal]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_index)
+
+    def add(self, index: int, term: int, proposal: Proposal) -> None:
+        """Wait for (`index`, `term`) to be applied."""
+        self._by_index[index] = (term, proposal)
+        self.bytes += len(proposal.data)
+
+    def settle(self, index: int, term: int, result: Any, lost: PacelineError) -> None:
+        """Answer whoever waits for `index`: with `result` if the terms agree, else with `lost`."""
+        found = self._by_index.pop(index, None)
+        if found is None:
+            return
+        expected, proposal = found
+        self.bytes -= len(proposal.data)
+        if expected == term:
+            proposal.done(Decision(index, term, result))
+        else:
+            proposal.done(Decision(index, expected, None, lost))
+
+    def fail_after(self, index: int, error: PacelineError) -> None:
+        """Give up on all proposals after `index`: whether they take effect is unknown."""
+        self._fail([at for at in self._by_index if at > index], error)
+
+    def fail_through(self, index: int, error: PacelineError) -> None:
+        """Give up on all proposals up to `index` (a snapshot has swallowed them)."""
+        self._fail([at for at in self._by_index if at <= index], error)
+
+    def _fail(self, indexes: Sequence[int], error: PacelineError) -> None:
+        lost = [(at, *self._by_index.pop(at)) for at in indexes]
+        for at, term, proposal in lost:
+            self.bytes -= len(proposal.data)
+            proposal.done(Decision(at, term, None, error))
+
+
+@dataclass(slots=True)
+class _ReadBatch:
+    """Reads that arrived together and share their questions to the leader."""
+
+    callbacks: list[OnRead]
+    age_ticks: int = 0
+    contexts: list[int] = field(default_factory=list)
+
+
+class WaitingReads:
+    """Linearizable reads (dissertation section 6.4) from question to answer.
+
+    All reads of one turn share one question. A question may get lost on its way to the leader, so
+    it is repeated under a new number; an answer to any of a batch's numbers will do, because each
+    was asked after the reads arrived.
+    """
+
+    def __init__(self, first_context: int) -> None:
+        self._contexts = count(first_context)
+        self._new: list[OnRead] = []
+        self._asked: dict[int, _ReadBatch] = {}
+        self._ready: list[tuple[int, int, list[OnRead]]] = []
+        self._order = count()
+        self._waiting = 0
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def add(self, done: OnRead) -> None:
+        """Take a read; it is asked for with the next `next_context`."""
+        self._new.append(done)
+        self._waiting += 1
+
+    def next_context(self) -> int | None:
+        """Answer the number under which to ask for all new reads, or None if there are none."""
+        if not self._new:
+            return None
+        batch, self._new = _ReadBatch(self._new), []
+        return self._number(batch)
+
+    def answered(self, context: int, index: int) -> None:
+        """Note that the reads of `context` may be served once `index` is applied."""
+        batch = self._asked.get(context)
+        if batch is None:
+            return
+        self._forget(batch)
+        heapq.heappush(self._ready, (index, next(self._order), batch.callbacks))
+
+    def serve(self, applied: int) -> None:
+        """Call back all reads whose index is applied."""
+        while self._ready and self._ready[0][0] <= applied:
+            self._call(heapq.heappop(self._ready)[2], None)
+
+    def overdue(self, retry_ticks: int) -> list[int]:
+        """Count a tick; answer new numbers for the batches whose question should be repeated."""
+        repeat = []
+        for batch in self._batches():
+            batch.age_ticks += 1
+            if batch.age_ticks % retry_ticks == 0:
+                repeat.append(self._number(batch))
+        return repeat
+
+    def fail_older(self, age_ticks: int, error: PacelineError) -> None:
+        """Give up on the batches asked for at least `age_ticks` ago."""
+        for batch in self._batches():
+            if batch.age_ticks >= age_ticks:
+                self._forget(batch)
+                self._call(batch.callbacks, error)
+
+    def fail(self, context: int, error: PacelineError) -> None:
+        """Give up on the batch of `context`."""
+        batch = self._asked.get(context)
+        if batch is not None:
+            self._forget(batch)
+            self._call(batch.callbacks, error)
+
+    def fail_unanswered(self, error: PacelineError) -> None:
+        """Give up on everything that the leader has not answered."""
+        self.fail_older(0, error)
+        new, self._new = self._new, []
+        self._call(new, error)
+
+    def fail_all(self, error: PacelineError) -> None:
+        """Give up on everything."""
+        self.fail_unanswered(error)
+        ready, self._ready = self._ready, []
+        for _, _, callbacks in ready:
+            self._call(callbacks, error)
+
+    def _batches(self) -> list[_ReadBatch]:
+        return [batch for at, batch in self._asked.items() if batch.contexts[0] == at]
+
+    def _number(self, batch: _ReadBatch) -> int:
+        context = next(self._contexts)
+        batch.contexts.append(context)
+        self._asked[context] = batch
+        return context
+
+    def _forget(self, batch: _ReadBatch) -> None:
+        for context in batch.contexts:
+            del self._asked[context]
+
+    def _call(self, callbacks: list[OnRead], error: PacelineError | None) -> None:
+        self._waiting -= len(callbacks)
+        for done in callbacks:
+            done(error)

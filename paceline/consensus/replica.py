@@ -1,0 +1,487 @@
+"""Runs the pure core: persists, sends, applies, answers, and keeps the log short.
+
+The replica is callback-driven. It has no thread, clock, socket or event loop, so that the seeded
+simulation runs this very code on a simulated disk and network. Its owner
+
+- calls `tick` every 50 ms and `receive`/`receive_bulk` with what peers sent,
+- calls `pump` soon after `wake()` was called (many wakes may make one pump),
+- and does all of that on one thread.
+
+One pump gives what callers have queued to the core in one batch (one disk write and one message per
+follower for all of it: group commit), performs every `Ready` in the order that `ready.py` demands,
+and applies one bounded slice of committed entries, so that it returns within a few milliseconds.
+
+An error that the state machine or the storage raises goes through to the owner and is final: a
+node whose disk or state cannot be trusted must stop.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from paceline.consensus.compaction import Compaction
+from paceline.consensus.core import Core
+from paceline.consensus.messages import Entry, InstallSnapshot, Message, SnapshotMeta
+from paceline.consensus.pending import (
+    Decision,
+    OnDecision,
+    OnRead,
+    PendingProposals,
+    Proposal,
+    WaitingReads,
+)
+from paceline.consensus.ready import PersistToken, Ready
+from paceline.consensus.replica_model import ReplicaLimits, ReplicaObserver, ReplicaStatus
+from paceline.consensus.snapshots import SendBulk, SnapshotClient, SnapshotServer, encoded
+from paceline.consensus.spool import MemorySpool, Spool
+from paceline.consensus.storage.protocol import LogStorage, LogWrite, StateMachine
+from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotChunk, SnapshotOffer
+from paceline.errors import (
+    Busy,
+    InputError,
+    NoQuorum,
+    NotLeader,
+    PacelineError,
+    Unavailable,
+)
+from paceline.ids import NodeId
+
+__all__ = ["Decision", "Replica", "ReplicaLimits", "ReplicaObserver", "ReplicaStatus"]
+
+DISK_FULL = "the disk of the leading node is full; nothing is accepted until there is room"
+
+
+@dataclass(slots=True)
+class _Write:
+    """A write on its way to the disk, and what may be sent when it is there."""
+
+    token: PersistToken | None
+    entries: int
+    after_sync: list[Message]
+
+
+class Replica:
+    """One node's part in the replicated log."""
+
+    def __init__(
+        self,
+        *,
+        core: Core,
+        storage: LogStorage,
+        machine: StateMachine,
+        send: Callable[[NodeId, Message], None],
+        wake: Callable[[], None],
+        observer: ReplicaObserver | None = None,
+        limits: ReplicaLimits | None = None,
+        send_bulk: SendBulk | None = None,
+        spool: Spool | None = None,
+        first_context: int = 1,
+    ) -> None:
+        """Wire a replica.
+
+        `core` was built from `recovery.recover(storage, machine)`. Without `send_bulk` no snapshot
+        is sent; without `spool` a received one is kept in memory. `first_context` numbers this
+        process's first read: different for each start, so that an answer to an earlier one's
+        question is not taken for an answer to this one's.
+        """
+        self._core = core
+        self._storage = storage
+        self._machine = machine
+        self._send = send
+        self._wake = wake
+        self._observer = observer or ReplicaObserver()
+        self._limits = limits or ReplicaLimits()
+        self._queued: list[Proposal] = []
+        self._queued_bytes = 0
+        self._proposals = PendingProposals()
+        self._reads = WaitingReads(first_context)
+        self._unsynced: deque[_Write] = deque()
+        self._backlog: deque[Entry] = deque()
+        self._compaction = Compaction(machine.applied_index, self._limits.compaction)
+        self._compacting = False
+        self._held_ticks = 0
+        self._installed_index = 0
+        self._pumping = False
+        self._closed = False
+        self._seen = core.status()
+        self._wire_snapshots(send_bulk, spool or MemorySpool())
+
+    def _wire_snapshots(self, send_bulk: SendBulk | None, spool: Spool) -> None:
+        send = encoded(send_bulk or _send_nothing)
+        limits = self._limits.transfer
+        self._server = SnapshotServer(
+            machine=self._machine,
+            applied=self._applied_meta,
+            send=send,
+            sent=self._snapshot_sent,
+            limits=limits,
+        )
+        self._client = SnapshotClient(
+            node_id=self._seen.node_id,
+            machine=self._machine,
+            spool=spool,
+            send=send,
+            limits=limits,
+        )
+
+    # --- what callers ask for ---------------------------------------------------------------------
+
+    def propose(self, data: bytes, done: OnDecision) -> None:
+        """Put a command into the log; `done` gets the Decision, possibly before this returns.
+
+        Errors come by `done` too: InputError (too large), Busy (at a bound, or the disk is full),
+        NotLeader; and Unavailable or NotLeader with the outcome unknown once it was appended.
+        """
+        proposal = Proposal(data, done)
+        refusal = self._why_not_take(len(data))
+        if refusal is not None:
+            proposal.refuse(refusal)
+            return
+        self._queued.append(proposal)
+        self._queued_bytes += len(data)
+        self._wake()
+
+    def change_membership(
+        self, voters: Sequence[NodeId], learners: Sequence[NodeId], done: OnDecision
+    ) -> None:
+        """Ask for these sets; `done` gets the Decision once the (first) change is committed.
+
+        Errors come by `done`: NotLeader; Conflict while another change is under way.
+        """
+        proposal = Proposal(b"", done)
+        if self._closed:
+            proposal.refuse(_closed())
+            return
+        try:
+            index = self._core.change_membership(voters, learners)
+        except PacelineError as error:
+            proposal.refuse(error)
+            return
+        self._proposals.add(index, self._core.status().term, proposal)
+        self._wake()
+
+    def read(self, done: OnRead) -> None:
+        """Call `done(None)` once this node's state has all that was committed before now.
+
+        `done(error)` if that cannot be known: NotLeader (there is no leader, or it was lost),
+        NoQuorum (no answer in time), Busy.
+        """
+        if self._closed:
+            done(_closed())
+        elif len(self._reads) >= self._limits.waiting_reads:
+            done(Busy(f"{self._limits.waiting_reads} reads wait already on this node"))
+        else:
+            self._reads.add(done)
+            self._wake()
+
+    def transfer(self, node_id: NodeId) -> None:
+        """Hand leadership over to a voter. Raise NotLeader, or Conflict if it is no voter."""
+        self._core.transfer(node_id)
+        self._wake()
+
+    def status(self) -> ReplicaStatus:
+        """Answer what this replica knows, now."""
+        core = self._core.status()
+        return ReplicaStatus(
+            node_id=core.node_id,
+            role=core.role,
+            term=core.term,
+            leader_id=core.leader_id,
+            commit_index=core.commit_index,
+            applied_index=self._machine.applied_index,
+            last_index=core.last_index,
+            membership=core.membership,
+            quorum_active=core.quorum_active,
+            peers=core.peers,
+            pending=len(self._proposals) + len(self._queued),
+            stalled=self._storage.stalled,
+        )
+
+    def close(self) -> None:
+        """Answer everybody who waits with Unavailable, and take nothing more.
+
+        The storage and the machine are the owner's to close.
+        """
+        self._closed = True
+        queued, self._queued = self._queued, []
+        for proposal in queued:
+            proposal.refuse(_closed())
+        self._proposals.fail_after(0, _closed())
+        self._reads.fail_all(_closed())
+        self._server.stop()
+        self._client.close()
+
+    # --- what happens to it -----------------------------------------------------------------------
+
+    def tick(self, elapsed_ticks: int = 1) -> None:
+        """Count time. `elapsed_ticks` says how many ticks have passed since the last call.
+
+        A jump of more than half an election timeout is no silence of the leader's: this process
+        was stopped (a suspended laptop), and what the leader sent meanwhile waits in the sockets.
+        It counts as one tick, and for as long again as the jump's measure this node does not
+        stand, so that it hears the leader first.
+        """
+        half_timeout = self._limits.election_ticks // 2
+        if elapsed_ticks > half_timeout:
+            self._held_ticks = half_timeout
+            elapsed_ticks = 1
+        for _ in range(elapsed_ticks):
+            self._tick_once()
+        self._wake()
+
+    def _tick_once(self) -> None:
+        if self._held_ticks > 0 and self._seen.role != "leader":
+            self._held_ticks -= 1
+        else:
+            self._held_ticks = 0
+            self._core.tick()
+        self._repeat_reads()
+        self._server.tick()
+        self._client.tick()
+
+    def receive(self, message: Message) -> None:
+        """Take a peer's message. Raise ProtocolError if no correct node sends such a one."""
+        self._core.step(message)
+        self._wake()
+
+    def receive_bulk(self, sender: NodeId, data: bytes) -> None:
+        """Take bytes from the bulk lane. Raise ProtocolError if they are malformed."""
+        message = SNAPSHOT_MESSAGES.decode(data)
+        if isinstance(message, SnapshotOffer | SnapshotChunk):
+            complete = self._client.receive(sender, message, self._core.status().term)
+            if complete is not None:
+                self._take_snapshot(complete)
+        else:
+            self._server.receive(sender, message)
+
+    def peer_lost(self, node_id: NodeId) -> None:
+        """Take note that the connection to a peer dropped: most likely its process died.
+
+        If it led, it is forgotten, and this node stands soon; where it lives after all, the others
+        do not vote, and nothing has happened.
+        """
+        if self._core.status().leader_id == node_id:
+            self._core.forget_leader()
+        self._core.report_unreachable(node_id)
+        self._wake()
+
+    def pump(self) -> None:
+        """Do all work that is waiting, but apply only one slice of entries."""
+        if self._pumping or self._closed:
+            return
+        self._pumping = True
+        try:
+            self._offer_queued()
+            self._ask_for_reads()
+            self._perform_all()
+            if self._apply_slice():
+                self._perform_all()
+        finally:
+            self._pumping = False
+        if self._backlog or self._queued:
+            self._wake()
+
+    # --- into the core ----------------------------------------------------------------------------
+
+    def _why_not_take(self, size: int) -> PacelineError | None:
+        limits = self._limits
+        if self._closed:
+            return _closed()
+        if size > limits.proposal_bytes:
+            return InputError(f"a command of {size} bytes is over {limits.proposal_bytes}")
+        if self._storage.stalled:
+            return Busy(DISK_FULL)
+        if len(self._queued) + len(self._proposals) >= limits.pending_proposals:
+            return Busy(f"{limits.pending_proposals} proposals wait already on this node")
+        if self._queued_bytes + self._proposals.bytes + size > limits.pending_bytes:
+            return Busy(f"proposals of {limits.pending_bytes} bytes wait already on this node")
+        return None
+
+    def _offer_queued(self) -> None:
+        """Give the core what was queued before this turn; callbacks may queue more."""
+        queued, self._queued, self._queued_bytes = self._queued, [], 0
+        start = 0
+        while start < len(queued):
+            stop = self._batch_end(queued, start)
+            self._offer(queued[start:stop])
+            start = stop
+
+    def _batch_end(self, queued: Sequence[Proposal], start: int) -> int:
+        size, stop = len(queued[start].data), start + 1
+        last = min(len(queued), start + self._limits.batch_entries)
+        while stop < last and size + len(queued[stop].data) <= self._limits.batch_bytes:
+            size += len(queued[stop].data)
+            stop += 1
+        return stop
+
+    def _offer(self, batch: Sequence[Proposal]) -> None:
+        try:
+            index = self._core.propose([proposal.data for proposal in batch])
+        except Unavailable as error:
+            for proposal in batch:
+                proposal.refuse(error)
+            return
+        term = self._core.status().term
+        for offset, proposal in enumerate(batch):
+            self._proposals.add(index + offset, term, proposal)
+
+    def _ask_for_reads(self) -> None:
+        context = self._reads.next_context()
+        if context is not None:
+            self._ask(context)
+
+    def _ask(self, context: int) -> None:
+        try:
+            self._core.read_index(context)
+        except Unavailable as error:
+            self._reads.fail(context, error)
+
+    def _repeat_reads(self) -> None:
+        limits = self._limits
+        for context in self._reads.overdue(limits.read_retry_ticks):
+            self._ask(context)
+        self._reads.fail_older(
+            limits.read_timeout_ticks, NoQuorum("the leader did not confirm the read in time")
+        )
+
+    # --- out of the core --------------------------------------------------------------------------
+
+    def _perform_all(self) -> None:
+        while (ready := self._core.ready()) is not None:
+            self._perform(ready)
+        self._notice_role()
+
+    def _perform(self, ready: Ready) -> None:
+        if ready.snapshot is not None:
+            self._install(ready.snapshot)
+        self._persist(ready)
+        self._send_all(ready.messages)
+        self._backlog.extend(ready.committed)
+        for read in ready.reads:
+            self._reads.answered(read.context, read.index)
+        if ready.reads:
+            self._reads.serve(self._machine.applied_index)
+
+    def _persist(self, ready: Ready) -> None:
+        """Hand the write over; what must wait for it waits, also behind earlier ones."""
+        if ready.token is not None:
+            self._unsynced.append(_Write(ready.token, len(ready.entries), list(ready.after_sync)))
+            write = LogWrite(ready.hard_state, ready.snapshot, ready.entries)
+            self._storage.write(write, self._synced)
+        elif self._unsynced:
+            self._unsynced[-1].after_sync.extend(ready.after_sync)
+        else:
+            self._send_all(ready.after_sync)
+
+    def _synced(self) -> None:
+        """Go on after the oldest write is durable."""
+        write = self._unsynced.popleft()
+        if self._closed:
+            return
+        self._send_all(write.after_sync)
+        if write.token is not None:
+            self._core.persisted(write.token)
+        self._observer.persisted(write.entries)
+        if not self._pumping:
+            self._wake()
+
+    def _send_all(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if isinstance(message, InstallSnapshot):
+                self._server.want(message)
+            else:
+                self._send(message.to, message)
+
+    def _notice_role(self) -> None:
+        """Compare role, term and leader with the last turn's, and act on the difference."""
+        now, before = self._core.status(), self._seen
+        self._seen = now
+        if (now.role, now.term, now.leader_id) == (before.role, before.term, before.leader_id):
+            return
+        if before.role == "leader" and (now.role != "leader" or now.term != before.term):
+            self._proposals.fail_after(now.commit_index, NotLeader(now.leader_id or None))
+            self._server.stop()
+        if now.leader_id != before.leader_id or now.term != before.term:
+            self._reads.fail_unanswered(NotLeader(now.leader_id or None))
+        self._observer.role_changed(self.status())
+
+    # --- into the machine -------------------------------------------------------------------------
+
+    def _apply_slice(self) -> bool:
+        entries = self._next_slice()
+        if not entries:
+            return False
+        results = self._machine.apply(entries)
+        index = entries[-1].index
+        self._core.applied(index)
+        self._compaction.note_applied(entries)
+        if self._proposals:
+            lost = NotLeader(self._seen.leader_id or None)
+            for entry, result in zip(entries, results, strict=True):
+                self._proposals.settle(entry.index, entry.term, result, lost)
+        self._reads.serve(index)
+        self._observer.applied(index, len(entries))
+        self._compact_if_due()
+        return True
+
+    def _next_slice(self) -> list[Entry]:
+        entries: list[Entry] = []
+        size = 0
+        while self._backlog and len(entries) < self._limits.apply_entries:
+            size += len(self._backlog[0].data)
+            if entries and size > self._limits.apply_bytes:
+                break
+            entries.append(self._backlog.popleft())
+        return entries
+
+    def _compact_if_due(self) -> None:
+        if not self._compacting and self._compaction.due(self._server.holds):
+            self._compacting = True
+            meta = self._applied_meta()
+            self._machine.make_durable(lambda index: self._durable(meta, index))
+
+    def _durable(self, meta: SnapshotMeta, index: int) -> None:
+        """Cut the log at `meta` now that the state up to `index` is on the disk."""
+        self._compacting = False
+        if self._closed or index < meta.index or meta.index <= self._installed_index:
+            return
+        keep_from = self._compaction.compacted(meta.index)
+        self._core.compact(meta, keep_from)
+        self._storage.compact(meta, keep_from)
+        self._observer.compacted(meta)
+
+    # --- snapshots --------------------------------------------------------------------------------
+
+    def _applied_meta(self) -> SnapshotMeta:
+        return self._core.snapshot_meta(self._machine.applied_index)
+
+    def _snapshot_sent(self, to: NodeId, meta: SnapshotMeta, ok: bool) -> None:
+        self._core.report_snapshot(to, ok)
+        self._observer.snapshot_sent(to, meta, ok)
+        self._wake()
+
+    def _take_snapshot(self, message: InstallSnapshot) -> None:
+        """Let the core decide about a verified snapshot, at once, so that nothing comes between."""
+        self._core.step(message)
+        self._perform_all()
+        self._client.drop_unused()
+        self._wake()
+
+    def _install(self, meta: SnapshotMeta) -> None:
+        """Replace the state. The log's mark is written afterwards; see `recovery` for why."""
+        self._client.install(meta)
+        self._backlog.clear()
+        self._compaction.installed(meta.index)
+        self._installed_index = meta.index
+        self._core.applied(meta.index)
+        self._proposals.fail_through(meta.index, NotLeader(self._seen.leader_id or None))
+        self._reads.serve(meta.index)
+        self._observer.snapshot_installed(meta)
+
+
+def _send_nothing(to: NodeId, data: bytes) -> None:
+    """Stand in for a bulk lane where there is none."""
+
+
+def _closed() -> Unavailable:
+    return Unavailable("this node is stopping")

@@ -1,0 +1,79 @@
+"""The bounds of a replica, what it tells of itself, and to whom."""
+
+from dataclasses import dataclass, field
+
+from paceline.consensus.compaction import CompactionLimits
+from paceline.consensus.config import PeerProgress
+from paceline.consensus.messages import Membership, SnapshotMeta
+from paceline.consensus.transfer import TransferLimits
+from paceline.ids import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLimits:
+    """Bounds of one replica. Ticks are the owner's, 50 ms as a rule."""
+
+    pending_proposals: int = 16_384
+    """So many may wait for their decision; one more is refused as Busy."""
+    pending_bytes: int = 32 * 1024 * 1024
+    proposal_bytes: int = 4 * 1024 * 1024
+    """A larger command is refused as InputError: it would hold up heartbeats."""
+    batch_entries: int = 1024
+    batch_bytes: int = 512 * 1024
+    """What is given to the core at once; one larger command may exceed it."""
+    waiting_reads: int = 16_384
+    read_retry_ticks: int = 4
+    read_timeout_ticks: int = 60
+    apply_entries: int = 64
+    apply_bytes: int = 256 * 1024
+    """One slice, one pump: so that the owner's loop is never held for more than milliseconds."""
+    election_ticks: int = 20
+    """The core's election timeout; a clock jump of more than half of it counts as a stall."""
+    compaction: CompactionLimits = field(default_factory=CompactionLimits)
+    transfer: TransferLimits = field(default_factory=TransferLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """What a replica knows, now. `role` is the core's: follower, candidate, leader ..."""
+
+    node_id: NodeId
+    role: str
+    term: int
+    leader_id: NodeId
+    commit_index: int
+    applied_index: int
+    last_index: int
+    membership: Membership
+    quorum_active: bool
+    """A leader: a quorum answered lately. Others: a leader is known."""
+    peers: tuple[PeerProgress, ...]
+    """A leader: its followers, sorted by id; else empty."""
+    pending: int
+    stalled: bool
+    """The disk is full; nothing is acknowledged until there is room."""
+
+
+class ReplicaObserver:
+    """What a replica tells of itself, for metrics and logs. Every hook does nothing by default.
+
+    Hooks run inside `pump` and must be quick.
+    """
+
+    def role_changed(self, status: ReplicaStatus) -> None:
+        """Take note that role, term or known leader changed."""
+
+    def persisted(self, entries: int) -> None:
+        """Take note that a write with so many entries became durable."""
+
+    def applied(self, index: int, entries: int) -> None:
+        """Take note that the machine applied so many entries, the last at `index`."""
+
+    def compacted(self, meta: SnapshotMeta) -> None:
+        """Take note that this node needs no entry up to there any more."""
+
+    def snapshot_sent(self, to: NodeId, meta: SnapshotMeta, ok: bool) -> None:
+        """Take note that a transfer to a follower ended."""
+
+    def snapshot_installed(self, meta: SnapshotMeta) -> None:
+        """Take note that the whole state was replaced by the leader's."""
