@@ -24,7 +24,7 @@ class CoreConfig:
     hurry_ticks: int = 3
     """A follower that forgot its leader stands within 1 to this many ticks."""
     stall_ticks: int = 40
-    """A leader whose oldest write has been under way this long lets others lead."""
+    """A leader whose disk has been at one write this long lets another voter lead."""
     max_append_bytes: int = 512 * KIB
     max_append_entries: int = 1024
     max_inflight_messages: int = 16

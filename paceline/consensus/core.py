@@ -6,20 +6,15 @@ Consensus Algorithm", figure 2) and of Ongaro's dissertation (2014): pre-vote (9
 4), snapshots (chapter 5), linearizable reads (6.4). Each stands at the head of the file that does
 it: `election`, `replication`, `leadership`, `following`, `membership`, `reads`. This file holds
 what joins them: terms, roles, and what is durable.
-
-Disks are asynchronous here: a second write may be handed out before the first is done. Everything
-that depends on a write waits for its token. A token of an earlier term is not believed, because the
-entries that it covered may have been replaced and put back since; the term change itself is a later
-write, and its token covers the log as it was then (the ABA problem of asynchronous appends).
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from paceline.consensus.config import CoreConfig, CoreStatus, PeerProgress
-from paceline.consensus.election import Election, ElectionTimer
+from paceline.consensus.durability import Durability
+from paceline.consensus.election import Election, ElectionTimer, is_prospective
 from paceline.consensus.following import receive_append, receive_snapshot
 from paceline.consensus.leadership import Leadership
 from paceline.consensus.log import Log
@@ -27,11 +22,9 @@ from paceline.consensus.messages import (
     NOBODY,
     Append,
     AppendReply,
-    HardState,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
-    Membership,
     Message,
     ReadReply,
     ReadRequest,
@@ -72,29 +65,23 @@ class Core:
         )
         self._leadership: Leadership | None = None
         self._outbox = Outbox()
-        self._written = hard_state
-        self._durable_term = hard_state.term
-        self._writes: deque[PersistToken] = deque()
+        self._durability = Durability(self._log, hard_state)
+        self._now = 0
         self._received: SnapshotMeta | None = None
         self._handlers: dict[type[Message], Callable[[Any], None]] = {
             VoteRequest: self._on_vote_request,
             VoteReply: self._on_vote_reply,
             Append: self._on_append,
-            AppendReply: self._on_append_reply,
+            AppendReply: self._on_followers_message,
             Heartbeat: self._on_heartbeat,
-            HeartbeatReply: self._on_heartbeat_reply,
+            HeartbeatReply: self._on_followers_message,
             InstallSnapshot: self._on_install_snapshot,
             TimeoutNow: self._on_timeout_now,
-            ReadRequest: self._on_read_request,
+            ReadRequest: self._on_followers_message,
             ReadReply: self._on_read_reply,
         }
 
     # --- what it is -------------------------------------------------------------------------------
-
-    @property
-    def node_id(self) -> NodeId:
-        """Answer this node's id."""
-        return self._node_id
 
     @property
     def term(self) -> int:
@@ -112,16 +99,6 @@ class Core:
         return self._log.commit_index
 
     @property
-    def last_index(self) -> int:
-        """Answer the last index of the log, durable or not."""
-        return self._log.last_index
-
-    @property
-    def membership(self) -> Membership:
-        """Answer the membership in force: the newest in the log, committed or not."""
-        return self._log.membership
-
-    @property
     def role(self) -> str:
         """Answer leader, candidate, pre_candidate, learner or follower."""
         if self._leadership is not None:
@@ -129,9 +106,8 @@ class Core:
         candidacy = self._election.candidacy
         if candidacy is not None:
             return "pre_candidate" if candidacy.pre else "candidate"
-        membership = self._log.membership
-        is_learner = self._node_id in {*membership.learners, *membership.learners_next}
-        return "learner" if is_learner and not self._election.may_stand else "follower"
+        is_learner = self._node_id in self._log.membership.learners
+        return "learner" if is_learner else "follower"
 
     def status(self) -> CoreStatus:
         """Answer all that can be told about this node."""
@@ -153,9 +129,9 @@ class Core:
         )
 
     def snapshot_meta(self, index: int) -> SnapshotMeta:
-        """Answer what a snapshot of the state after `index` stands for. Raise Conflict if unknown.
+        """Answer what a snapshot of the state after `index` stands for.
 
-        Known is every index from the last compaction to the commit index.
+        Raise Conflict if the index is not committed, or before the last compaction.
         """
         return self._log.snapshot_meta(index)
 
@@ -189,10 +165,9 @@ class Core:
         return self._lead().change_membership(voters, learners, joint=joint, auto_leave=auto_leave)
 
     def read_index(self, context: int) -> None:
-        """Ask for a linearizable read; `Ready.reads` will name `context` once it may be served.
+        """Ask for a linearizable read: `Ready.reads` names `context` once the leader is confirmed.
 
-        A follower asks its leader. An answer may be lost: ask again. Raise NotLeader if no leader
-        is known, Busy if too many reads wait.
+        An answer may be lost: ask again. Raise NotLeader if no leader is known, Busy at the bound.
         """
         if self._leadership is not None:
             self._leadership.read(self._node_id, context)
@@ -203,10 +178,7 @@ class Core:
             self._send_with_term(request)
 
     def transfer(self, node_id: NodeId) -> None:
-        """Hand leadership to a voter; given up after an election timeout.
-
-        Raise NotLeader, and Conflict for a node that is no voter.
-        """
+        """Hand leadership to a voter, within an election timeout. Raise NotLeader, Conflict."""
         self._lead().transfer(node_id)
 
     def campaign(self) -> None:
@@ -239,11 +211,14 @@ class Core:
 
     def tick(self) -> None:
         """Let one tick of time pass."""
-        if self._leadership is not None:
-            if not self._leadership.tick():
-                self._follow(self.term, NOBODY)
-        elif self._election.tick():
-            self._stand(pre=True)
+        self._now += 1
+        if self._leadership is None:
+            if self._election.tick():
+                self._stand(pre=True)
+        elif not self._leadership.tick():
+            self._follow(self.term, NOBODY)
+        elif self._durability.age(self._now) >= self._config.stall_ticks:
+            self._resign()  # heartbeats would go on for ever, while no write does
 
     def _lead(self) -> Leadership:
         if self._leadership is None:
@@ -255,14 +230,18 @@ class Core:
     def ready(self) -> Ready | None:
         """Answer the work that is waiting, or None; it counts as handed out from now on."""
         self._take_leaders_turn()
+        durability, election = self._durability, self._election
         snapshot, self._received = self._received, None
         entries = self._log.take_unwritten()
-        hard_state = self._changed_hard_state(bool(entries or snapshot))
+        writes = bool(entries or snapshot)
+        hard_state = durability.changed_hard_state(election.term, election.vote, writing=writes)
         committed = self._log.take_committed(self._config.max_committed_bytes)
-        if not (snapshot or entries or hard_state or committed or self._outbox):
+        writes = writes or hard_state is not None
+        if not (writes or committed or self._outbox):
             return None
         messages, after_sync, reads = self._outbox.take()
-        writes = bool(snapshot or entries or hard_state)
+        # What waits for an earlier write must not overtake it, so it gets a write of its own.
+        needs_token = writes or (after_sync and durability.pending)
         return Ready(
             hard_state=hard_state,
             snapshot=snapshot,
@@ -271,20 +250,13 @@ class Core:
             after_sync=tuple(after_sync),
             committed=committed,
             reads=tuple(reads),
-            # What waits for an earlier write is not to overtake it, so it gets a write of its own.
-            token=self._new_token() if writes or (after_sync and self._writes) else None,
+            token=durability.begin(election.term, self._now) if needs_token else None,
         )
 
     def persisted(self, token: PersistToken) -> None:
         """Take note that the write of that token, and every earlier one, is durable."""
-        if token not in self._writes:
+        if not self._durability.complete(token, self.term):
             return
-        while self._writes.popleft() != token:
-            pass
-        self._durable_term = max(self._durable_term, token.term)
-        if token.term != self.term:
-            return
-        self._log.persisted(token.last_index, token.last_term)
         if self._leadership is not None:
             self._leadership.replication.persisted()
         elif self._election.count_own_vote():
@@ -295,36 +267,14 @@ class Core:
         self._log.applied(index)
 
     def _take_leaders_turn(self) -> None:
-        leadership = self._leadership
-        if leadership is None:
-            return
-        leadership.turn()
-        if leadership.deposed:
-            # Nobody else knows that the leader goes; without this they would wait in vain for it.
-            if leadership.successor is not None:
-                leadership.abdicate(leadership.successor)
-            self._follow(self.term, NOBODY)
-
-    def _changed_hard_state(self, writing: bool) -> HardState | None:
-        """Answer the hard state if it must be written, or can be along with something else.
-
-        A new commit index alone is not worth a write: after a restart the leader tells it again.
-        """
-        election, written, commit = self._election, self._written, self._log.commit_index
-        same_vote = written.term == election.term and written.vote == election.vote
-        if same_vote and (written.commit == commit or not writing):
-            return None
-        self._written = HardState(election.term, election.vote, commit)
-        return self._written
-
-    def _new_token(self) -> PersistToken:
-        token = PersistToken(self.term, self._log.last_index, self._log.last_term)
-        self._writes.append(token)
-        return token
+        if self._leadership is not None:
+            self._leadership.turn()
+            if self._leadership.deposed:
+                self._resign()
 
     def _send_with_term(self, message: Message) -> None:
         """Send what reveals nothing but the term: at once if that is durable."""
-        durable = self._durable_term >= self.term
+        durable = self._durability.term >= self.term
         (self._outbox.now if durable else self._outbox.after_sync).append(message)
 
     # --- roles ------------------------------------------------------------------------------------
@@ -332,6 +282,14 @@ class Core:
     def _follow(self, term: int, leader_id: NodeId) -> None:
         self._leadership = None
         self._election.follow(term, leader_id)
+
+    def _resign(self) -> None:
+        """Stop leading, if there is another voter, and let it stand at once.
+
+        Otherwise the others would wait for a leader that they take for alive.
+        """
+        if self._leadership is not None and self._leadership.abdicate():
+            self._follow(self.term, NOBODY)
 
     def _stand(self, *, pre: bool, transfer: bool = False) -> None:
         requests = self._election.stand(pre=pre, transfer=transfer)
@@ -373,7 +331,7 @@ class Core:
             return
         if isinstance(message, VoteRequest) and self._shields_leader(message):
             return
-        if message.term > self.term and not _is_prospective(message):
+        if message.term > self.term and not is_prospective(message):
             self._follow(message.term, NOBODY)
         self._handlers[type(message)](message)
 
@@ -419,19 +377,11 @@ class Core:
         else:
             self._outbox.acknowledge(reply)
 
-    def _on_append_reply(self, message: AppendReply) -> None:
-        if self._leadership is not None:
-            self._leadership.replication.on_append_reply(message)
-
     def _on_heartbeat(self, message: Heartbeat) -> None:
         self._hear_leader(message)
         self._log.commit_to(message.commit)
         reply = HeartbeatReply(self._node_id, message.sender, self.term, message.context)
         self._send_with_term(reply)
-
-    def _on_heartbeat_reply(self, message: HeartbeatReply) -> None:
-        if self._leadership is not None:
-            self._leadership.replication.on_heartbeat_reply(message)
 
     def _on_install_snapshot(self, message: InstallSnapshot) -> None:
         self._hear_leader(message)
@@ -446,16 +396,9 @@ class Core:
         if self._election.may_stand:
             self._stand(pre=False, transfer=True)
 
-    def _on_read_request(self, message: ReadRequest) -> None:
+    def _on_followers_message(self, message: AppendReply | HeartbeatReply | ReadRequest) -> None:
         if self._leadership is not None:
-            self._leadership.on_read_request(message)
+            self._leadership.step(message)
 
     def _on_read_reply(self, message: ReadReply) -> None:
         self._outbox.reads.append(ReadState(message.context, message.index))
-
-
-def _is_prospective(message: Message) -> bool:
-    """Answer whether the message's term is one that nobody has entered yet."""
-    if isinstance(message, VoteRequest):
-        return message.pre
-    return isinstance(message, VoteReply) and message.pre and message.granted

@@ -20,7 +20,7 @@ twice in one term.
 from random import Random
 
 from paceline.consensus.log import Log
-from paceline.consensus.messages import NOBODY, Membership, VoteReply, VoteRequest
+from paceline.consensus.messages import NOBODY, Membership, Message, VoteReply, VoteRequest
 from paceline.consensus.quorum import Outcome, outcome, voters_of
 from paceline.ids import NodeId
 
@@ -221,3 +221,10 @@ class Election:
         if not reply.granted and self._hurries_left > 0:
             self._hurries_left -= 1
             self.timer.hurry(2 * self._hurry_ticks)
+
+
+def is_prospective(message: Message) -> bool:
+    """Answer whether the message's term is one that nobody has entered yet (a pre-vote's)."""
+    if isinstance(message, VoteRequest):
+        return message.pre
+    return isinstance(message, VoteReply) and message.pre and message.granted

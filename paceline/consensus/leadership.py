@@ -6,6 +6,7 @@ erratum to chapter 4).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, repeat
 
@@ -13,8 +14,10 @@ from paceline.consensus.config import CoreConfig, PeerProgress
 from paceline.consensus.log import ENTRY_OVERHEAD_BYTES, Log
 from paceline.consensus.membership import encode_membership, leave_joint, next_membership
 from paceline.consensus.messages import (
+    AppendReply,
     Entry,
     EntryKind,
+    HeartbeatReply,
     Membership,
     ReadReply,
     ReadRequest,
@@ -58,12 +61,6 @@ class Leadership:
         log = self._log
         return not log.membership_pending and self._node_id not in voters_of(log.membership)
 
-    @property
-    def successor(self) -> NodeId | None:
-        """Answer the voter with the longest log, if there is another one."""
-        others = [node for node in self._log.membership.voters if node != self._node_id]
-        return max(others, key=self.replication.match, default=None)
-
     def status(self) -> tuple[PeerProgress, ...]:
         """Answer what is known of each follower."""
         return self.replication.status()
@@ -72,8 +69,7 @@ class Leadership:
 
     def propose(self, commands: Sequence[bytes]) -> int:
         """Append commands; answer the index of the first. Raise Busy if too much is uncommitted."""
-        if self._transfer is not None:
-            raise Busy(f"leadership is being handed to {self._transfer.target}")
+        self._check_not_leaving()
         log = self._log
         waiting = log.size_bytes(log.commit_index + 1, log.last_index)
         size = sum(map(len, commands)) + ENTRY_OVERHEAD_BYTES * len(commands)
@@ -84,7 +80,11 @@ class Leadership:
     def change_membership(
         self, voters: Sequence[NodeId], learners: Sequence[NodeId], *, joint: bool, auto_leave: bool
     ) -> int:
-        """Append the next step towards these members; answer its index. Raise Conflict if early."""
+        """Append the next step towards these members; answer its index.
+
+        Raise Conflict if another change is under way or the leader is too new.
+        """
+        self._check_not_leaving()
         log = self._log
         if log.commit_index < self.replication.own_from:
             raise Conflict("the leader has not committed an entry of its own term yet")
@@ -97,13 +97,15 @@ class Leadership:
         """Queue a read. Raise Busy if too many are waiting."""
         self._reads.add(ReadOrder(asker, context))
 
-    def on_read_request(self, message: ReadRequest) -> None:
-        """Queue a follower's read; it asks again if there is no room."""
-        self.replication.heard(message.sender)
-        try:
-            self.read(message.sender, message.context)
-        except Busy:
-            return
+    def step(self, message: AppendReply | HeartbeatReply | ReadRequest) -> None:
+        """Take a message from a follower."""
+        if isinstance(message, AppendReply):
+            self.replication.on_append_reply(message)
+        elif isinstance(message, HeartbeatReply):
+            self.replication.on_heartbeat_reply(message)
+        else:
+            with suppress(Busy):  # it asks again
+                self.read(message.sender, message.context)
 
     def transfer(self, target: NodeId) -> None:
         """Hand leadership to a voter, once it has the whole log. Raise Conflict for a non-voter."""
@@ -165,11 +167,21 @@ class Leadership:
             return
         if self.replication.match(transfer.target) == self._log.last_index:
             transfer.asked = True
-            self.abdicate(transfer.target)
+            self._let_stand(transfer.target)
 
-    def abdicate(self, target: NodeId) -> None:
-        """Ask that voter to stand at once."""
+    def abdicate(self) -> bool:
+        """Ask the voter with the longest log to stand; answer whether there is another voter."""
+        others = [node for node in self._log.membership.voters if node != self._node_id]
+        if others:
+            self._let_stand(max(others, key=self.replication.match))
+        return bool(others)
+
+    def _let_stand(self, target: NodeId) -> None:
         self._outbox.now.append(TimeoutNow(self._node_id, target, self._term))
+
+    def _check_not_leaving(self) -> None:
+        if self._transfer is not None:
+            raise Busy(f"leadership is being handed to {self._transfer.target}")
 
     def _append_membership(self, membership: Membership) -> int:
         index = self._append(EntryKind.MEMBERSHIP, [encode_membership(membership)])

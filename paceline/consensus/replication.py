@@ -143,10 +143,6 @@ class Replication:
         if peer is not None and peer.state is ProgressState.SNAPSHOT:
             peer.end_snapshot(ok)
 
-    def heard(self, node_id: NodeId) -> None:
-        """Take note that a follower lives: any message of the current term shows it."""
-        self._heard(node_id)
-
     def _heard(self, node_id: NodeId) -> Progress | None:
         peer = self._peers.get(node_id)
         if peer is not None:
