@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from paceline.errors import PacelineError
+from paceline.errors import NoQuorum, PacelineError, Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,10 @@ class WaitingReads:
     was asked after the reads arrived.
     """
 
-    def __init__(self, first_context: int) -> None:
+    def __init__(self, first_context: int, ask: Callable[[int], None]) -> None:
+        """`ask` puts the question of that number; Unavailable = nobody to ask."""
         self._contexts = count(first_context)
+        self._put_question = ask
         self._new: list[OnRead] = []
         self._asked: dict[int, _ReadBatch] = {}
         self._ready: list[tuple[int, int, list[OnRead]]] = []
@@ -115,16 +117,15 @@ class WaitingReads:
         return self._waiting
 
     def add(self, done: OnRead) -> None:
-        """Take a read; it is asked for with the next `next_context`."""
+        """Take a read; the next `ask` puts its question."""
         self._new.append(done)
         self._waiting += 1
 
-    def next_context(self) -> int | None:
-        """Answer the number under which to ask for all new reads, or None if there are none."""
-        if not self._new:
-            return None
-        batch, self._new = _ReadBatch(self._new), []
-        return self._number(batch)
+    def ask(self) -> None:
+        """Put one question for all new reads."""
+        if self._new:
+            batch, self._new = _ReadBatch(self._new), []
+            self._ask(batch)
 
     def answered(self, context: int, index: int) -> None:
         """Note that the reads of `context` may be served once `index` is applied."""
@@ -139,32 +140,19 @@ class WaitingReads:
         while self._ready and self._ready[0][0] <= applied:
             self._call(heapq.heappop(self._ready)[2], None)
 
-    def overdue(self, retry_ticks: int) -> list[int]:
-        """Count a tick; answer new numbers for the batches whose question should be repeated."""
-        repeat = []
+    def tick(self, retry_ticks: int, timeout_ticks: int) -> None:
+        """Count a tick: repeat questions, and give up on those that nobody answers."""
         for batch in self._batches():
             batch.age_ticks += 1
-            if batch.age_ticks % retry_ticks == 0:
-                repeat.append(self._number(batch))
-        return repeat
-
-    def fail_older(self, age_ticks: int, error: PacelineError) -> None:
-        """Give up on the batches asked for at least `age_ticks` ago."""
-        for batch in self._batches():
-            if batch.age_ticks >= age_ticks:
-                self._forget(batch)
-                self._call(batch.callbacks, error)
-
-    def fail(self, context: int, error: PacelineError) -> None:
-        """Give up on the batch of `context`."""
-        batch = self._asked.get(context)
-        if batch is not None:
-            self._forget(batch)
-            self._call(batch.callbacks, error)
+            if batch.age_ticks >= timeout_ticks:
+                self._fail(batch, NoQuorum("the leader did not confirm the read in time"))
+            elif batch.age_ticks % retry_ticks == 0:
+                self._ask(batch)
 
     def fail_unanswered(self, error: PacelineError) -> None:
         """Give up on everything that the leader has not answered."""
-        self.fail_older(0, error)
+        for batch in self._batches():
+            self._fail(batch, error)
         new, self._new = self._new, []
         self._call(new, error)
 
@@ -178,11 +166,18 @@ class WaitingReads:
     def _batches(self) -> list[_ReadBatch]:
         return [batch for at, batch in self._asked.items() if batch.contexts[0] == at]
 
-    def _number(self, batch: _ReadBatch) -> int:
+    def _ask(self, batch: _ReadBatch) -> None:
         context = next(self._contexts)
         batch.contexts.append(context)
         self._asked[context] = batch
-        return context
+        try:
+            self._put_question(context)
+        except Unavailable as error:
+            self._fail(batch, error)
+
+    def _fail(self, batch: _ReadBatch, error: PacelineError) -> None:
+        self._forget(batch)
+        self._call(batch.callbacks, error)
 
     def _forget(self, batch: _ReadBatch) -> None:
         for context in batch.contexts:

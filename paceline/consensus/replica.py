@@ -18,37 +18,23 @@ node whose disk or state cannot be trusted must stop.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from paceline.consensus.compaction import Compaction
 from paceline.consensus.core import Core
+from paceline.consensus.intake import Intake
 from paceline.consensus.messages import Entry, InstallSnapshot, Message, SnapshotMeta
-from paceline.consensus.pending import (
-    Decision,
-    OnDecision,
-    OnRead,
-    PendingProposals,
-    Proposal,
-    WaitingReads,
-)
+from paceline.consensus.pending import Decision, OnDecision, OnRead, WaitingReads
 from paceline.consensus.ready import PersistToken, Ready
 from paceline.consensus.replica_model import ReplicaLimits, ReplicaObserver, ReplicaStatus
 from paceline.consensus.snapshots import SendBulk, SnapshotClient, SnapshotServer, encoded
 from paceline.consensus.spool import MemorySpool, Spool
 from paceline.consensus.storage.protocol import LogStorage, LogWrite, StateMachine
 from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotChunk, SnapshotOffer
-from paceline.errors import (
-    Busy,
-    InputError,
-    NoQuorum,
-    NotLeader,
-    PacelineError,
-    Unavailable,
-)
+from paceline.errors import Busy, NotLeader, Unavailable
 from paceline.ids import NodeId
 
 __all__ = ["Decision", "Replica", "ReplicaLimits", "ReplicaObserver", "ReplicaStatus"]
-
-DISK_FULL = "the disk of the leading node is full; nothing is accepted until there is room"
 
 
 @dataclass(slots=True)
@@ -58,6 +44,18 @@ class _Write:
     token: PersistToken | None
     entries: int
     after_sync: list[Message]
+
+
+class _Seen(NamedTuple):
+    """What the last turn ended with."""
+
+    role: str
+    term: int
+    leader_id: NodeId
+
+    @classmethod
+    def of(cls, core: Core) -> "_Seen":
+        return cls(core.role, core.term, core.leader_id)
 
 
 class Replica:
@@ -91,10 +89,8 @@ class Replica:
         self._wake = wake
         self._observer = observer or ReplicaObserver()
         self._limits = limits or ReplicaLimits()
-        self._queued: list[Proposal] = []
-        self._queued_bytes = 0
-        self._proposals = PendingProposals()
-        self._reads = WaitingReads(first_context)
+        self._intake = Intake(core=core, limits=self._limits, disk_full=lambda: storage.stalled)
+        self._reads = WaitingReads(first_context, core.read_index)
         self._unsynced: deque[_Write] = deque()
         self._backlog: deque[Entry] = deque()
         self._compaction = Compaction(machine.applied_index, self._limits.compaction)
@@ -103,7 +99,7 @@ class Replica:
         self._installed_index = 0
         self._pumping = False
         self._closed = False
-        self._seen = core.status()
+        self._seen = _Seen.of(core)
         self._wire_snapshots(send_bulk, spool or MemorySpool())
 
     def _wire_snapshots(self, send_bulk: SendBulk | None, spool: Spool) -> None:
@@ -117,7 +113,7 @@ class Replica:
             limits=limits,
         )
         self._client = SnapshotClient(
-            node_id=self._seen.node_id,
+            node_id=self._core.status().node_id,
             machine=self._machine,
             spool=spool,
             send=send,
@@ -132,13 +128,10 @@ class Replica:
         Errors come by `done` too: InputError (too large), Busy (at a bound, or the disk is full),
         NotLeader; and Unavailable or NotLeader with the outcome unknown once it was appended.
         """
-        proposal = Proposal(data, done)
-        refusal = self._why_not_take(len(data))
-        if refusal is not None:
-            proposal.refuse(refusal)
+        if self._closed:
+            done(Decision(0, 0, None, _closed()))
             return
-        self._queued.append(proposal)
-        self._queued_bytes += len(data)
+        self._intake.take(data, done)
         self._wake()
 
     def change_membership(
@@ -148,16 +141,10 @@ class Replica:
 
         Errors come by `done`: NotLeader; Conflict while another change is under way.
         """
-        proposal = Proposal(b"", done)
         if self._closed:
-            proposal.refuse(_closed())
+            done(Decision(0, 0, None, _closed()))
             return
-        try:
-            index = self._core.change_membership(voters, learners)
-        except PacelineError as error:
-            proposal.refuse(error)
-            return
-        self._proposals.add(index, self._core.status().term, proposal)
+        self._intake.take_membership(voters, learners, done)
         self._wake()
 
     def read(self, done: OnRead) -> None:
@@ -193,7 +180,7 @@ class Replica:
             membership=core.membership,
             quorum_active=core.quorum_active,
             peers=core.peers,
-            pending=len(self._proposals) + len(self._queued),
+            pending=self._intake.waiting,
             stalled=self._storage.stalled,
         )
 
@@ -203,10 +190,7 @@ class Replica:
         The storage and the machine are the owner's to close.
         """
         self._closed = True
-        queued, self._queued = self._queued, []
-        for proposal in queued:
-            proposal.refuse(_closed())
-        self._proposals.fail_after(0, _closed())
+        self._intake.fail_all(_closed())
         self._reads.fail_all(_closed())
         self._server.stop()
         self._client.close()
@@ -235,7 +219,7 @@ class Replica:
         else:
             self._held_ticks = 0
             self._core.tick()
-        self._repeat_reads()
+        self._reads.tick(self._limits.read_retry_ticks, self._limits.read_timeout_ticks)
         self._server.tick()
         self._client.tick()
 
@@ -248,7 +232,7 @@ class Replica:
         """Take bytes from the bulk lane. Raise ProtocolError if they are malformed."""
         message = SNAPSHOT_MESSAGES.decode(data)
         if isinstance(message, SnapshotOffer | SnapshotChunk):
-            complete = self._client.receive(sender, message, self._core.status().term)
+            complete = self._client.receive(sender, message, self._core.term)
             if complete is not None:
                 self._take_snapshot(complete)
         else:
@@ -260,7 +244,7 @@ class Replica:
         If it led, it is forgotten, and this node stands soon; where it lives after all, the others
         do not vote, and nothing has happened.
         """
-        if self._core.status().leader_id == node_id:
+        if self._core.leader_id == node_id:
             self._core.forget_leader()
         self._core.report_unreachable(node_id)
         self._wake()
@@ -271,78 +255,15 @@ class Replica:
             return
         self._pumping = True
         try:
-            self._offer_queued()
-            self._ask_for_reads()
+            self._intake.offer()
+            self._reads.ask()
             self._perform_all()
             if self._apply_slice():
                 self._perform_all()
         finally:
             self._pumping = False
-        if self._backlog or self._queued:
+        if self._backlog or self._intake.has_queued:
             self._wake()
-
-    # --- into the core ----------------------------------------------------------------------------
-
-    def _why_not_take(self, size: int) -> PacelineError | None:
-        limits = self._limits
-        if self._closed:
-            return _closed()
-        if size > limits.proposal_bytes:
-            return InputError(f"a command of {size} bytes is over {limits.proposal_bytes}")
-        if self._storage.stalled:
-            return Busy(DISK_FULL)
-        if len(self._queued) + len(self._proposals) >= limits.pending_proposals:
-            return Busy(f"{limits.pending_proposals} proposals wait already on this node")
-        if self._queued_bytes + self._proposals.bytes + size > limits.pending_bytes:
-            return Busy(f"proposals of {limits.pending_bytes} bytes wait already on this node")
-        return None
-
-    def _offer_queued(self) -> None:
-        """Give the core what was queued before this turn; callbacks may queue more."""
-        queued, self._queued, self._queued_bytes = self._queued, [], 0
-        start = 0
-        while start < len(queued):
-            stop = self._batch_end(queued, start)
-            self._offer(queued[start:stop])
-            start = stop
-
-    def _batch_end(self, queued: Sequence[Proposal], start: int) -> int:
-        size, stop = len(queued[start].data), start + 1
-        last = min(len(queued), start + self._limits.batch_entries)
-        while stop < last and size + len(queued[stop].data) <= self._limits.batch_bytes:
-            size += len(queued[stop].data)
-            stop += 1
-        return stop
-
-    def _offer(self, batch: Sequence[Proposal]) -> None:
-        try:
-            index = self._core.propose([proposal.data for proposal in batch])
-        except Unavailable as error:
-            for proposal in batch:
-                proposal.refuse(error)
-            return
-        term = self._core.status().term
-        for offset, proposal in enumerate(batch):
-            self._proposals.add(index + offset, term, proposal)
-
-    def _ask_for_reads(self) -> None:
-        context = self._reads.next_context()
-        if context is not None:
-            self._ask(context)
-
-    def _ask(self, context: int) -> None:
-        try:
-            self._core.read_index(context)
-        except Unavailable as error:
-            self._reads.fail(context, error)
-
-    def _repeat_reads(self) -> None:
-        limits = self._limits
-        for context in self._reads.overdue(limits.read_retry_ticks):
-            self._ask(context)
-        self._reads.fail_older(
-            limits.read_timeout_ticks, NoQuorum("the leader did not confirm the read in time")
-        )
 
     # --- out of the core --------------------------------------------------------------------------
 
@@ -394,16 +315,19 @@ class Replica:
 
     def _notice_role(self) -> None:
         """Compare role, term and leader with the last turn's, and act on the difference."""
-        now, before = self._core.status(), self._seen
-        self._seen = now
-        if (now.role, now.term, now.leader_id) == (before.role, before.term, before.leader_id):
+        now, before = _Seen.of(self._core), self._seen
+        if now == before:
             return
+        self._seen = now
         if before.role == "leader" and (now.role != "leader" or now.term != before.term):
-            self._proposals.fail_after(now.commit_index, NotLeader(now.leader_id or None))
+            self._intake.fail_after(self._core.commit_index, self._not_leader())
             self._server.stop()
         if now.leader_id != before.leader_id or now.term != before.term:
-            self._reads.fail_unanswered(NotLeader(now.leader_id or None))
+            self._reads.fail_unanswered(self._not_leader())
         self._observer.role_changed(self.status())
+
+    def _not_leader(self) -> NotLeader:
+        return NotLeader(self._core.leader_id or None)
 
     # --- into the machine -------------------------------------------------------------------------
 
@@ -415,10 +339,7 @@ class Replica:
         index = entries[-1].index
         self._core.applied(index)
         self._compaction.note_applied(entries)
-        if self._proposals:
-            lost = NotLeader(self._seen.leader_id or None)
-            for entry, result in zip(entries, results, strict=True):
-                self._proposals.settle(entry.index, entry.term, result, lost)
+        self._intake.settle(entries, results, self._not_leader())
         self._reads.serve(index)
         self._observer.applied(index, len(entries))
         self._compact_if_due()
@@ -474,7 +395,7 @@ class Replica:
         self._compaction.installed(meta.index)
         self._installed_index = meta.index
         self._core.applied(meta.index)
-        self._proposals.fail_through(meta.index, NotLeader(self._seen.leader_id or None))
+        self._intake.fail_through(meta.index, self._not_leader())
         self._reads.serve(meta.index)
         self._observer.snapshot_installed(meta)
 

@@ -215,11 +215,13 @@ class SnapshotReceiver:
         """
         now = self._now
         if not 0 <= offer.size <= self._limits.snapshot_bytes or len(offer.sha256) != 32:
-            return self._refuse(sender, offer.sha256, "the snapshot is too large")
+            self._refuse(sender, offer.sha256, "the snapshot is too large")
+            return None
         if now is not None and now.offer.sha256 == offer.sha256:
             self._now = _Receiving(sender, offer, now.incoming)
         elif now is not None and sender != now.sender and offer.term <= now.offer.term:
-            return self._refuse(sender, offer.sha256, "another snapshot is being received")
+            self._refuse(sender, offer.sha256, "another snapshot is being received")
+            return None
         elif not self._begin(sender, offer):
             return None
         return self._advance()
@@ -233,7 +235,8 @@ class SnapshotReceiver:
             try:
                 now.incoming.append(chunk.data)
             except OSError as error:
-                return self._give_up(f"the receiver cannot store it: {error.strerror}")
+                self._give_up(f"the receiver cannot store it: {error.strerror}")
+                return None
             now.idle_ticks = 0
         return self._advance()
 
@@ -282,7 +285,8 @@ class SnapshotReceiver:
         try:
             source = now.incoming.finish()
         except CorruptStorage as error:
-            return self._refuse(now.sender, now.offer.sha256, str(error))
+            self._refuse(now.sender, now.offer.sha256, str(error))
+            return None
         return ReceivedSnapshot(now.sender, now.offer, source)
 
     def _give_up(self, reason: str) -> None:
