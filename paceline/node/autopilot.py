@@ -28,7 +28,7 @@ LAG_ENTRIES = 100
 def caught_up(status: ReplicaStatus) -> frozenset[NodeId]:
     """Answer the learners whose logs are near the leader's commit index."""
     enough = status.commit_index - LAG_ENTRIES
-    near = {node_id for node_id, match in status.match.items() if match >= enough}
+    near = {peer.node_id for peer in status.peers if peer.match >= enough}
     return frozenset(near & set(status.membership.learners))
 
 
@@ -53,7 +53,7 @@ class Autopilot:
         """Look for ever."""
         while True:
             await asyncio.sleep(INTERVAL_S)
-            promoted = self.candidate(self._replicas.replica.status())
+            promoted = self.candidate(self._replicas.status)
             if promoted is not None:
                 await self._promote(promoted)
 
@@ -73,7 +73,7 @@ class Autopilot:
         return node_id if now_ms - since_ms >= STABLE_MS else None
 
     async def _promote(self, node_id: NodeId) -> None:
-        membership = self._replicas.replica.status().membership
+        membership = self._replicas.status.membership
         voters = tuple(sorted({*membership.voters, node_id}))
         learners = tuple(each for each in membership.learners if each != node_id)
         try:

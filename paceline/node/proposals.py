@@ -61,7 +61,7 @@ class Proposals:
         node_id: NodeId,
         replica_loop: ReplicaLoop,
         calls: Calls,
-        progress: AppliedProgress,
+        progress: AppliedProgress[Any],
         clock: Clock,
     ) -> None:
         self._node_id = node_id
@@ -93,7 +93,7 @@ class Proposals:
         return answered.result
 
     def _why_not(self, timeout_s: float) -> PacelineError:
-        if not self._replicas.replica.status().quorum_active:
+        if not self._replicas.status.quorum_active:
             return NoQuorum(
                 "too few voters are connected to commit anything; the command was not confirmed "
                 f"within {timeout_s:g} s"
@@ -128,9 +128,8 @@ class Proposals:
 
     async def _serve(self, sender: NodeId, body: Any) -> Any:
         """Answer a follower. Only the leader may; NotLeader makes the follower look again."""
-        status = self._replicas.replica.status()
-        if status.role != "leader":
-            raise NotLeader(status.leader_id or None)
+        if not self._replicas.leads:
+            raise NotLeader(self._replicas.status.leader_id or None)
         return to_plain(await self._decide(sender, from_plain(Forwarded, body)))
 
     async def _decide(self, origin: NodeId, forwarded: Forwarded) -> Answered:

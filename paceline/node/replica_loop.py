@@ -6,18 +6,19 @@ thin skin that gives it both.
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from paceline.clock import Clock
-from paceline.consensus.replica import Decision, Replica, ReplicaStatus
-from paceline.errors import NotLeader, PacelineError
+from paceline.consensus.replica import Decision, Replica, ReplicaObserver, ReplicaStatus
+from paceline.errors import PacelineError
 from paceline.ids import NodeId
 
 TICK_MS = 50
 """One tick of the core, in the `wifi` profile; `wired` halves it."""
 
+Listener = Callable[[ReplicaStatus], None]
 
-class ReplicaLoop:
+
+class ReplicaLoop(ReplicaObserver):
     """Owns the replica's time. All methods are called on the event loop's thread."""
 
     def __init__(self, *, clock: Clock, tick_ms: int = TICK_MS) -> None:
@@ -26,13 +27,16 @@ class ReplicaLoop:
         self._loop = asyncio.get_running_loop()
         self._pump_scheduled = False
         self._leader_changed = asyncio.Event()
-        self._seen: tuple[str, int, str] = ("", 0, "")
-        self._on_role: list[Callable[[ReplicaStatus], None]] = []
+        self._on_role: list[Listener] = []
+        self._on_membership: list[Listener] = []
         self.replica: Replica  # set by `attach`: the replica needs our `wake` to be built
+        self.status: ReplicaStatus
+        """As of the last tick, or of the last change of role or members if that is newer."""
 
     def attach(self, replica: Replica) -> None:
         """Take the replica that was built with this loop's `wake`."""
         self.replica = replica
+        self.status = replica.status()
 
     def wake(self) -> None:
         """Ask for one `pump` in the next turn; many calls in a turn make one pump."""
@@ -40,9 +44,25 @@ class ReplicaLoop:
             self._pump_scheduled = True
             self._loop.call_soon(self._pump)
 
-    def on_role(self, callback: Callable[[ReplicaStatus], None]) -> None:
+    def on_role(self, listener: Listener) -> None:
         """Call back whenever role, term or known leader change."""
-        self._on_role.append(callback)
+        self._on_role.append(listener)
+
+    def on_membership(self, listener: Listener) -> None:
+        """Call back whenever the members or their roles change."""
+        self._on_membership.append(listener)
+
+    @property
+    def leads(self) -> bool:
+        """Answer whether this node leads, as far as it knows."""
+        return self.status.role == "leader"
+
+    def role_changed(self, status: ReplicaStatus) -> None:
+        """Pass on what the replica noticed (it calls this inside `pump`)."""
+        self.status = status
+        self._leader_changed.set()
+        for listener in self._on_role:
+            listener(status)
 
     async def run(self) -> None:
         """Tick for ever. A late tick passes on how late it is, so that a stall is seen as one."""
@@ -54,6 +74,15 @@ class ReplicaLoop:
             last_ms = now_ms
             self.replica.tick(ticks)
             self._pump()
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Read the status again, and tell if the members have changed."""
+        before = self.status.membership
+        self.status = self.replica.status()
+        if self.status.membership != before:
+            for listener in self._on_membership:
+                listener(self.status)
 
     async def propose(self, data: bytes) -> Decision:
         """Answer what applying `data` gave; raise NotLeader, Busy, Unavailable (unknown)."""
@@ -63,9 +92,11 @@ class ReplicaLoop:
         self, voters: tuple[NodeId, ...], learners: tuple[NodeId, ...]
     ) -> Decision:
         """Ask for these sets of members; answer when the change is committed."""
-        return await self._decided(
+        decision = await self._decided(
             lambda done: self.replica.change_membership(voters, learners, done)
         )
+        self.refresh()
+        return decision
 
     async def read_barrier(self) -> None:
         """Wait until everything committed before now is in this node's state."""
@@ -85,7 +116,7 @@ class ReplicaLoop:
 
     async def leader(self) -> NodeId:
         """Answer who leads, waiting until somebody does."""
-        while not (leader := self.replica.status().leader_id):
+        while not (leader := self.status.leader_id):
             self._leader_changed.clear()
             await self._leader_changed.wait()
         return leader
@@ -95,7 +126,7 @@ class ReplicaLoop:
         self._leader_changed.clear()
         await self._leader_changed.wait()
 
-    async def _decided(self, ask: Callable[[Callable[[Decision], None]], Any]) -> Decision:
+    async def _decided(self, ask: Callable[[Callable[[Decision], None]], None]) -> Decision:
         future: asyncio.Future[Decision] = self._loop.create_future()
 
         def done(decision: Decision) -> None:
@@ -112,13 +143,3 @@ class ReplicaLoop:
     def _pump(self) -> None:
         self._pump_scheduled = False
         self.replica.pump()
-        status = self.replica.status()
-        seen = (status.role, status.term, status.leader_id)
-        if seen != self._seen:
-            self._seen = seen
-            self._leader_changed.set()
-            for callback in self._on_role:
-                callback(status)
-
-
-__all__ = ["TICK_MS", "NotLeader", "ReplicaLoop"]

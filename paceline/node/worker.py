@@ -109,7 +109,8 @@ class Worker:
     def _reconcile(self) -> None:
         wanted = {given.ref.token: given for given in self._assignments()}
         self._stop_unwanted(wanted)
-        fresh, cut_off = [], []
+        fresh: list[Assignment] = []
+        cut_off: list[Assignment] = []
         for token, given in wanted.items():
             if token not in self._held:
                 (cut_off if given.status is AttemptStatus.RUNNING else fresh).append(given)
