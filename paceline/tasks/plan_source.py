@@ -82,9 +82,10 @@ def read(text: str | bytes, format: str) -> Located:  # noqa: A002 - the word of
     if format not in FORMATS:
         raise InvalidPlan(f"a plan is in one of the formats {', '.join(FORMATS)}")
     content = _decode(text)
-    if not content.strip():
-        raise InvalidPlan("the plan is empty")
-    return _read_yaml(content) if format == "yaml" else _read_toml(content)
+    root = _read_yaml(content) if format == "yaml" else _read_toml(content)
+    if root.value is None or root.value == Map():
+        raise InvalidPlan("the plan is empty", root.line or 1)
+    return root
 
 
 def _decode(text: str | bytes) -> str:
