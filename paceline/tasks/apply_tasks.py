@@ -1,0 +1,197 @@
+"""The commands about whole tasks that a person gives: CancelTask and RetryTask."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from paceline.errors import Conflict, NotFound
+from paceline.tasks import phases
+from paceline.tasks.commands import CancelTask, RetryTask
+from paceline.tasks.effects import Change, Effects, brief
+from paceline.tasks.effects_subtasks import cancel_waiting
+from paceline.tasks.effects_tasks import TaskRow, find_task, set_task_status, subtasks_ended
+from paceline.tasks.model import SubtaskStatus, TaskStatus
+
+CANCELLING: Final = "cancelling"
+"""What CancelTask answers, and queries show in the details, while workers still stop."""
+
+DEAD_SUBTASK: Final = frozenset({SubtaskStatus.FAILED, SubtaskStatus.CANCELLED})
+
+
+def cancel_task(effects: Effects, command: CancelTask) -> str:
+    """End a task. Result: `cancelled`, or `cancelling` while workers have to stop first.
+
+    Repeating it is harmless. Raise NotFound, or Conflict where the task has ended otherwise.
+    """
+    task = _require_task(effects, command.task_id)
+    if task.status == TaskStatus.CANCELLED:
+        return TaskStatus.CANCELLED
+    if task.open_count == 0:
+        raise Conflict(f"task {task.task_id} is {task.status} already")
+    if task.cancel_requested:
+        return CANCELLING
+    reason = command.reason or "cancelled on request"
+    effects.db.execute(
+        "UPDATE tasks SET cancel_requested = 1, reason = ?, updated_at = ? WHERE task_no = ?",
+        (reason, effects.now_ms, task.task_no),
+    )
+    effects.log("task_cancelling", task_id=task.task_id, details={"reason": brief(reason)})
+    _ask_workers_to_stop(effects, task)
+    waiting = _subtasks_nobody_holds(effects, task)
+    cancel_waiting(effects, task.task_id, waiting, reason)
+    subtasks_ended(effects, task.task_id, others=len(waiting))
+    return CANCELLING if task.open_count > len(waiting) else TaskStatus.CANCELLED
+
+
+def retry_task(effects: Effects, command: RetryTask) -> str:
+    """Try again what failed or was cancelled. Result: the task's status, `in_progress`.
+
+    With `subtask_id`, only that one: with it whatever it needs, and whatever was cancelled because
+    of it and can run now. Raise NotFound, or Conflict where there is nothing to try again or the
+    task is still being cancelled.
+    """
+    task = _require_task(effects, command.task_id)
+    if task.cancel_requested and task.open_count:
+        raise Conflict(f"task {task.task_id} is still being cancelled; retry when it has ended")
+    nodes = _load_graph(effects, task.task_id)
+    if command.subtask_id:
+        wanted = _around(nodes, _number_of(nodes, command.subtask_id))
+    else:
+        wanted = {number for number, node in nodes.items() if node.dead}
+    if not wanted:
+        raise Conflict(f"task {task.task_id} has no failed or cancelled subtask")
+    effects.db.execute(
+        "UPDATE tasks SET cancel_requested = 0, reason = '', open_count = open_count + ?"
+        " WHERE task_no = ?",
+        (len(wanted), task.task_no),
+    )
+    for number in sorted(wanted):
+        _revive(effects, task.task_id, number, nodes[number])
+    if task.status != TaskStatus.IN_PROGRESS:
+        set_task_status(effects, task, TaskStatus.IN_PROGRESS)
+    return TaskStatus.IN_PROGRESS
+
+
+def _require_task(effects: Effects, task_id: str) -> TaskRow:
+    task = find_task(effects, task_id)
+    if task is None:
+        raise NotFound(f"no task {task_id}")
+    return task
+
+
+# --- cancelling -----------------------------------------------------------------------------------
+
+
+def _ask_workers_to_stop(effects: Effects, task: TaskRow) -> None:
+    """Mark what workers hold; each sees it in its own replica and ends the attempt."""
+    held = effects.db.execute(
+        "SELECT a.status, s.task_id, s.subtask_id, a.node_id, a.attempt, a.token"
+        " FROM subtasks s JOIN attempts a ON a.subtask_no = s.subtask_no"
+        " WHERE s.task_id = ? AND a.finished_at IS NULL ORDER BY s.subtask_no",
+        (task.task_id,),
+    ).fetchall()
+    effects.db.execute(
+        "UPDATE subtasks SET cancel_requested = 1, updated_at = ?"
+        " WHERE task_id = ? AND status IN ('allocated', 'in_progress')",
+        (effects.now_ms, task.task_id),
+    )
+    effects.changes.extend(Change("attempt", *row) for row in held)
+
+
+def _subtasks_nobody_holds(effects: Effects, task: TaskRow) -> list[tuple[int, str, str]]:
+    return effects.db.execute(
+        "SELECT subtask_no, subtask_id, status FROM subtasks"
+        " WHERE task_id = ? AND status IN ('pending', 'review') ORDER BY subtask_no",
+        (task.task_id,),
+    ).fetchall()
+
+
+# --- trying again ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """A subtask in its task's graph, by row numbers."""
+
+    subtask_id: str
+    status: str
+    needs: tuple[int, ...]
+
+    @property
+    def dead(self) -> bool:
+        return self.status in DEAD_SUBTASK
+
+
+def _load_graph(effects: Effects, task_id: str) -> dict[int, _Node]:
+    needs: dict[int, list[int]] = {}
+    for number, need in effects.db.execute(
+        "SELECT d.subtask_no, d.needs_no FROM subtasks s"
+        " JOIN dependencies d ON d.subtask_no = s.subtask_no"
+        " WHERE s.task_id = ? ORDER BY d.subtask_no, d.needs_no",
+        (task_id,),
+    ):
+        needs.setdefault(number, []).append(need)
+    rows = effects.db.execute(
+        "SELECT subtask_no, subtask_id, status FROM subtasks WHERE task_id = ? ORDER BY subtask_no",
+        (task_id,),
+    )
+    return {
+        number: _Node(subtask_id, status, tuple(needs.get(number, ())))
+        for number, subtask_id, status in rows
+    }
+
+
+def _number_of(nodes: dict[int, _Node], subtask_id: str) -> int:
+    for number, node in nodes.items():
+        if node.subtask_id == subtask_id:
+            if not node.dead:
+                raise Conflict(f"subtask {subtask_id} is {node.status}: nothing to try again")
+            return number
+    raise NotFound(f"the task has no subtask {subtask_id}")
+
+
+def _around(nodes: dict[int, _Node], number: int) -> set[int]:
+    """Answer the subtask, the dead ones it needs, and the cancelled ones that can then run.
+
+    A dependent that also needs something which stays dead is left out: it would wait for ever.
+    """
+    wanted = _dead_needs(nodes, number)
+    grown = True
+    while grown:
+        grown = False
+        for other, node in nodes.items():
+            if other in wanted or node.status != SubtaskStatus.CANCELLED:
+                continue
+            if wanted.intersection(node.needs) and not any(
+                nodes[need].dead and need not in wanted for need in node.needs
+            ):
+                wanted.add(other)
+                grown = True
+    return wanted
+
+
+def _dead_needs(nodes: dict[int, _Node], number: int) -> set[int]:
+    found, left = {number}, [number]
+    while left:
+        for need in nodes[left.pop()].needs:
+            if nodes[need].dead and need not in found:
+                found.add(need)
+                left.append(need)
+    return found
+
+
+def _revive(effects: Effects, task_id: str, number: int, node: _Node) -> None:
+    """Make a subtask pending with a clean tally; its attempts stay, and are numbered on."""
+    phases.check("subtask", node.status, SubtaskStatus.PENDING)
+    effects.db.execute(
+        "UPDATE subtasks SET status = 'pending', not_before = 0, failures = 0, losses = 0,"
+        " deferrals = 0, assigned_worker = NULL, assigned_at = NULL, completed_at = NULL,"
+        " result = NULL, reason = '', updated_at = ? WHERE subtask_no = ?",
+        (effects.now_ms, number),
+    )
+    effects.log(
+        "subtask_pending",
+        task_id=task_id,
+        subtask_id=node.subtask_id,
+        details={"from": node.status, "reason": "retried on request"},
+    )
+    effects.changes.append(Change("subtask", SubtaskStatus.PENDING, task_id, node.subtask_id))

@@ -1,0 +1,142 @@
+"""The commands about workers: RegisterWorker, SetWorkerStatus, ForgetWorker.
+
+Heartbeats never enter the log; `last_heartbeat` is when a worker was last registered or judged to
+be there. A wish to drain outlives an absence: a worker that goes offline while it drains, drains on
+when it comes back, until somebody says `online` to it then.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from paceline.errors import InputError, NotFound
+from paceline.tasks import phases
+from paceline.tasks.commands import ForgetWorker, RegisterWorker, SetWorkerStatus
+from paceline.tasks.effects import Change, Effects, brief, json_text
+from paceline.tasks.effects_subtasks import active_attempts_of, lose
+from paceline.tasks.model import WorkerStatus
+
+_PRESENT = frozenset({WorkerStatus.ONLINE, WorkerStatus.BUSY, WorkerStatus.DRAINING})
+
+
+def register_worker(effects: Effects, command: RegisterWorker) -> bool:
+    """Note what a node says of itself. Result: whether that was new. A new worker is online."""
+    told = _described(command)
+    row = effects.db.execute(
+        "SELECT status, machine_name, address, slots, version, labels, system_info,"
+        " available_tools FROM workers WHERE worker_id = ?",
+        (command.node_id,),
+    ).fetchone()
+    if row is not None and row[1:] == told:
+        return False
+    if row is None:
+        _insert(effects, command.node_id, told)
+    else:
+        _update(effects, command.node_id, told)
+    status = row[0] if row else WorkerStatus.ONLINE
+    effects.log(
+        "worker_changed" if row else "worker_registered",
+        worker_id=command.node_id,
+        details={"name": command.name, "tools": [tool.name for tool in command.tools]},
+    )
+    effects.changes.append(Change("worker", status, node_id=command.node_id))
+    return True
+
+
+def set_worker_status(effects: Effects, command: SetWorkerStatus) -> str:
+    """Judge a worker. Result: the status it has now. Raise InputError, NotFound, Conflict."""
+    if command.status not in phases.WORKER:
+        raise InputError(f"a worker cannot be {command.status!r}: one of {', '.join(WorkerStatus)}")
+    row = effects.db.execute(
+        "SELECT status, drain FROM workers WHERE worker_id = ?", (command.node_id,)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no worker {command.node_id}")
+    old, drain = row
+    status = _judged(old, drain, command.status)
+    if status == old:
+        return str(old)
+    phases.check("worker", old, status)
+    _store_status(effects, command, status, drain=_drains(old, drain, status))
+    effects.log(
+        f"worker_{status}",
+        worker_id=command.node_id,
+        details={"from": old, "reason": brief(command.reason)},
+    )
+    effects.changes.append(Change("worker", status, node_id=command.node_id))
+    return status
+
+
+def forget_worker(effects: Effects, command: ForgetWorker) -> bool:
+    """Drop a worker that left for good; what it held is lost. Result: whether there was one."""
+    for held in active_attempts_of(effects, command.node_id):
+        lose(effects, held, "its node has left")
+    gone = effects.db.execute("DELETE FROM workers WHERE worker_id = ?", (command.node_id,))
+    if gone.rowcount == 0:
+        return False
+    effects.log("worker_forgotten", worker_id=command.node_id)
+    effects.changes.append(Change("worker", "forgotten", node_id=command.node_id))
+    return True
+
+
+# --- what it says of itself -----------------------------------------------------------------------
+
+
+def _described(command: RegisterWorker) -> tuple[Any, ...]:
+    """Answer the columns that the worker itself decides, in the order of the statements here."""
+    return (
+        command.name,
+        command.address,
+        command.slots,
+        command.version,
+        json_text(command.labels),
+        json_text(command.system_info),
+        json_text([asdict(tool) for tool in command.tools]),
+    )
+
+
+def _insert(effects: Effects, node_id: str, told: tuple[Any, ...]) -> None:
+    now_ms = effects.now_ms
+    effects.db.execute(
+        "INSERT INTO workers (machine_name, address, slots, version, labels, system_info,"
+        " available_tools, worker_id, machine_id, status, registered_at, updated_at,"
+        " last_heartbeat) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'online', ?, ?, ?)",
+        (*told, node_id, node_id, now_ms, now_ms, now_ms),
+    )
+
+
+def _update(effects: Effects, node_id: str, told: tuple[Any, ...]) -> None:
+    effects.db.execute(
+        "UPDATE workers SET machine_name = ?, address = ?, slots = ?, version = ?, labels = ?,"
+        " system_info = ?, available_tools = ?, updated_at = ?, last_heartbeat = ?"
+        " WHERE worker_id = ?",
+        (*told, effects.now_ms, effects.now_ms, node_id),
+    )
+
+
+# --- what others say of it ------------------------------------------------------------------------
+
+
+def _judged(old: str, drain: int, wanted: str) -> str:
+    """Answer the status that a judgement comes to: one who drains drains on when it is back."""
+    if (
+        drain
+        and wanted == WorkerStatus.ONLINE
+        and old in (WorkerStatus.OFFLINE, WorkerStatus.ERROR)
+    ):
+        return WorkerStatus.DRAINING
+    return wanted
+
+
+def _drains(old: str, drain: int, status: str) -> bool:
+    if status == WorkerStatus.DRAINING:
+        return True
+    return bool(drain) and status in (WorkerStatus.OFFLINE, WorkerStatus.ERROR)
+
+
+def _store_status(effects: Effects, command: SetWorkerStatus, status: str, *, drain: bool) -> None:
+    now_ms = effects.now_ms
+    effects.db.execute(
+        "UPDATE workers SET status = ?, drain = ?, reason = ?, updated_at = ?,"
+        " last_heartbeat = CASE WHEN ? THEN ? ELSE last_heartbeat END WHERE worker_id = ?",
+        (status, drain, command.reason, now_ms, status in _PRESENT, now_ms, command.node_id),
+    )

@@ -1,0 +1,380 @@
+"""The file `state.db`: the replicated state as SQLite tables.
+
+The tables and column names are those of the seed's "Database Design", with these differences:
+
+- Times are integers, milliseconds since 1970 (UTC).
+- `attempts` is new: each try of a subtask, with its node, its fencing token and its outcome. So are
+  `requests`, which makes commands exactly-once, and `meta`, one row: how far the log is in.
+- A subtask's `dependencies` are rows of their own, by row number, so that a finished subtask finds
+  its dependents in one step. `unmet` counts those not completed and `not_before` holds a retry
+  back: "ready" is `status = 'pending' AND unmet = 0 AND not_before <= now`, one range of one index.
+- What was asked for (`subtask_specs`) stands apart from what changes, so that a change of status
+  rewrites a short row. Rows are numbered in the order of the log: what belongs together lies
+  together on the disk, and a commit costs the same whatever the size of the state.
+- `workers` has no `resources` and no `current_task`: the first changes with every heartbeat and
+  never enters the log, the second would be a list and is asked of `attempts`.
+
+The file can be made again from the log and a snapshot, which is what its refusals say.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from paceline.errors import CorruptStorage, StorageError, StorageFull
+
+APPLICATION_ID: Final = 0x50614C31
+"""Marks the file as ours (`PaL1`); SQLite keeps it at offset 68."""
+
+SCHEMA_VERSION: Final = 1
+
+PAGE_BYTES: Final = 4096
+"""Fixed, because a snapshot is restored page by page."""
+
+CACHE_KIB: Final = 16 * 1024
+BUSY_TIMEOUT_S: Final = 5.0
+
+_TABLES: Final = """
+CREATE TABLE meta (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    applied_index INTEGER NOT NULL,
+    applied_term INTEGER NOT NULL,
+    now_ms INTEGER NOT NULL,
+    last_log_id INTEGER NOT NULL,
+    requests_pruned INTEGER NOT NULL,
+    snapshot BLOB
+);
+INSERT INTO meta (id, applied_index, applied_term, now_ms, last_log_id, requests_pruned)
+VALUES (1, 0, 0, 0, 0, 0);
+
+CREATE TABLE requests (
+    entry_index INTEGER PRIMARY KEY,
+    request_id BLOB NOT NULL UNIQUE,
+    result BLOB NOT NULL
+);
+
+CREATE TABLE users (
+    user_id TEXT PRIMARY KEY,
+    username TEXT NOT NULL,
+    email TEXT,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE tasks (
+    task_no INTEGER PRIMARY KEY,
+    task_id TEXT NOT NULL UNIQUE,
+    user_id TEXT REFERENCES users (user_id),
+    idempotency_key TEXT UNIQUE,
+    type TEXT NOT NULL,
+    status TEXT NOT NULL,
+    progress INTEGER NOT NULL,
+    subtask_count INTEGER NOT NULL,
+    completed_count INTEGER NOT NULL,
+    open_count INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    checkpoint_frequency TEXT NOT NULL,
+    privacy_level TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    started_at INTEGER,
+    completed_at INTEGER,
+    tool_preferences TEXT NOT NULL,
+    task_metadata TEXT NOT NULL,
+    repository BLOB,
+    description TEXT NOT NULL
+);
+
+CREATE TABLE subtasks (
+    subtask_no INTEGER PRIMARY KEY,
+    subtask_id TEXT NOT NULL UNIQUE,
+    task_id TEXT NOT NULL REFERENCES tasks (task_id),
+    assigned_worker TEXT,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    unmet INTEGER NOT NULL,
+    not_before INTEGER NOT NULL DEFAULT 0,
+    task_priority INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0,
+    deferrals INTEGER NOT NULL DEFAULT 0,
+    max_attempts INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    recommended_tool TEXT NOT NULL,
+    complexity INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    assigned_at INTEGER,
+    completed_at INTEGER,
+    result TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    description TEXT NOT NULL
+);
+
+CREATE TABLE subtask_specs (
+    subtask_no INTEGER PRIMARY KEY,
+    spec BLOB NOT NULL
+);
+
+CREATE TABLE dependencies (
+    needs_no INTEGER NOT NULL,
+    subtask_no INTEGER NOT NULL,
+    PRIMARY KEY (needs_no, subtask_no)
+) WITHOUT ROWID;
+
+CREATE TABLE attempts (
+    attempt_no INTEGER PRIMARY KEY,
+    subtask_no INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    node_id TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    status TEXT NOT NULL,
+    token INTEGER NOT NULL,
+    score REAL NOT NULL,
+    allocated_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    result_status TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    text TEXT NOT NULL DEFAULT '',
+    output BLOB,
+    exit_code INTEGER,
+    usage TEXT,
+    cost_usd REAL,
+    duration_ms INTEGER,
+    log_tail TEXT NOT NULL DEFAULT '',
+    session TEXT NOT NULL DEFAULT '',
+    retryable_after_ms INTEGER,
+    details TEXT,
+    UNIQUE (subtask_no, attempt)
+);
+
+CREATE TABLE workers (
+    worker_id TEXT PRIMARY KEY,
+    machine_id TEXT NOT NULL UNIQUE,
+    machine_name TEXT NOT NULL,
+    address TEXT NOT NULL,
+    status TEXT NOT NULL,
+    drain INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    slots INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    system_info TEXT NOT NULL,
+    available_tools TEXT NOT NULL,
+    registered_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    last_heartbeat INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE checkpoints (
+    checkpoint_id TEXT PRIMARY KEY,
+    task_id TEXT NOT NULL REFERENCES tasks (task_id),
+    subtask_id TEXT REFERENCES subtasks (subtask_id),
+    checkpoint_type TEXT NOT NULL,
+    status TEXT NOT NULL,
+    triggered_by TEXT NOT NULL,
+    checkpoint_data TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    resolved_at INTEGER
+) WITHOUT ROWID;
+
+CREATE TABLE corrections (
+    correction_id TEXT PRIMARY KEY,
+    checkpoint_id TEXT NOT NULL REFERENCES checkpoints (checkpoint_id),
+    feedback TEXT NOT NULL,
+    corrective_action TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE evaluations (
+    evaluation_id TEXT PRIMARY KEY,
+    subtask_id TEXT NOT NULL REFERENCES subtasks (subtask_id),
+    overall_score REAL NOT NULL,
+    dimension_scores TEXT NOT NULL,
+    details TEXT NOT NULL,
+    needs_checkpoint INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE activity_logs (
+    log_id INTEGER PRIMARY KEY,
+    task_id TEXT,
+    subtask_id TEXT,
+    worker_id TEXT,
+    action TEXT NOT NULL,
+    details TEXT NOT NULL,
+    timestamp INTEGER NOT NULL
+);
+"""
+
+_INDEXES: Final = """
+CREATE INDEX tasks_by_status ON tasks (status, created_at);
+CREATE INDEX subtasks_by_task ON subtasks (task_id, status);
+CREATE INDEX subtasks_by_worker ON subtasks (assigned_worker, status);
+CREATE INDEX workers_by_status ON workers (status, last_heartbeat);
+CREATE INDEX checkpoints_by_task ON checkpoints (task_id, status);
+CREATE INDEX activity_logs_by_task ON activity_logs (task_id, timestamp);
+
+CREATE INDEX tasks_by_age ON tasks (created_at);
+CREATE INDEX subtasks_ready
+    ON subtasks (not_before, task_priority DESC, priority DESC, subtask_no)
+    WHERE status = 'pending' AND unmet = 0;
+CREATE INDEX dependencies_by_subtask ON dependencies (subtask_no, needs_no);
+CREATE INDEX attempts_active ON attempts (node_id) WHERE finished_at IS NULL;
+CREATE INDEX evaluations_by_subtask ON evaluations (subtask_id, created_at);
+CREATE INDEX corrections_by_checkpoint ON corrections (checkpoint_id);
+"""
+
+_MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES,)
+"""The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
+that the digest covers other than by adding to it in the same release."""
+
+REMEDY: Final = (
+    "move it aside together with its -wal and -shm files and start again: "
+    "the state comes back from the log or from another node"
+)
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Open the file for the one that applies, making or migrating it; autocommit, WAL, NORMAL.
+
+    Checkpoints are left to `durability`. Raise CorruptStorage for a file that is not ours, is
+    damaged, or was written by a newer version; StorageFull and StorageError for the disk.
+    """
+    connection = _connect(path)
+    try:
+        with storage_errors(path):
+            found = _identify(connection, path)
+            _configure(connection)
+            _migrate(connection, found)
+            _require_meta(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Open the existing file for reading only, on any one thread; it sees what is committed."""
+    with storage_errors(path):
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT_S,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    """Answer the names of a table's columns, sorted: migrations may add them in another order."""
+    rows = connection.execute(f"PRAGMA table_info({table})")
+    return sorted(row[1] for row in rows)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of the disk and the file into our errors; others pass unchanged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        told = disk_error(error, path)
+        if told is None:
+            raise
+        raise told from error
+
+
+def disk_error(error: sqlite3.Error, path: Path) -> StorageError | None:
+    """Answer our error for one of SQLite's that is about the disk; None for one about the data."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull(f"no room on the disk of {path}")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return CorruptStorage(f"{path} is damaged or is no SQLite file ({error}): {REMEDY}")
+    if isinstance(error, sqlite3.OperationalError):
+        return StorageError(f"{path}: {error}")
+    return None
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    with storage_errors(path):
+        return sqlite3.connect(
+            path,
+            isolation_level=None,
+            timeout=BUSY_TIMEOUT_S,
+            cached_statements=256,
+            check_same_thread=False,
+        )
+
+
+def _identify(connection: sqlite3.Connection, path: Path) -> int:
+    """Answer the file's schema version, 0 for a new one. Raise CorruptStorage if it is not ours."""
+    application = _pragma(connection, "application_id")
+    version = _pragma(connection, "user_version")
+    if application == 0 and version == 0 and _is_empty(connection):
+        return 0
+    if application != APPLICATION_ID:
+        raise CorruptStorage(
+            f"{path} belongs to another program: give it another place, or {REMEDY}"
+        )
+    if version > SCHEMA_VERSION:
+        raise CorruptStorage(
+            f"{path} was written by a newer version (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}): update Paceline, or {REMEDY}"
+        )
+    return version
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    """Bring the file to the current version, each step in its own transaction."""
+    for step, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {step}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Sequence[str]:
+    """Split a script; `executescript` would commit the transaction around it."""
+    return [part for part in (each.strip() for each in script.split(";")) if part]
+
+
+def _require_meta(connection: sqlite3.Connection, path: Path) -> None:
+    try:
+        row = connection.execute("SELECT applied_index FROM meta WHERE id = 1").fetchone()
+    except sqlite3.OperationalError as error:
+        raise CorruptStorage(f"{path} lacks its tables ({error}): {REMEDY}") from error
+    if row is None:
+        raise CorruptStorage(f"{path} does not say how far the log is applied: {REMEDY}")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return bool(count == 0)
