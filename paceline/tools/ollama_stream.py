@@ -54,10 +54,12 @@ class Answer:
         message = chunk.get("message")
         if not isinstance(message, dict):
             return
-        for thought in self._thoughts.feed(str(message.get("thinking") or "").encode()):
+        for thought in self._thoughts.feed(
+            str(message.get("thinking") or "").encode("utf-8", "replace")
+        ):
             yield Log("thinking", thought)
         if text := str(message.get("content") or ""):
-            self._answer += text.encode()
+            self._answer += text.encode("utf-8", "replace")  # JSON may hold half a character
             if len(self._answer) > ANSWER_LIMIT_BYTES:
                 self._error = f"the answer is longer than {ANSWER_LIMIT_BYTES} bytes"
             yield Text(text)

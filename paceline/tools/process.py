@@ -47,6 +47,8 @@ GONE_POLL_S = 0.02
 DRAIN_S = 5.0
 """How long to wait for the pipes to close once all processes that we know of are dead."""
 
+BREATHE_LINES = 64
+
 LINE_OVERHEAD_BYTES = 100
 """What an empty line costs in the buffer."""
 
@@ -164,6 +166,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self._lines: deque[Line] = deque()
         self._buffered = 0
         self._given = 0
+        self._taken = 0
         self._news = asyncio.Event()
         self._exited = asyncio.Event()
         self._closed = asyncio.Event()
@@ -192,6 +195,9 @@ class ChildProcess(asyncio.SubprocessProtocol):
             elif self._loop.time() >= self._deadline():
                 await self._expire()
             elif self._lines:
+                self._taken += 1
+                if self._taken % BREATHE_LINES == 0:  # a flood must not starve the event loop
+                    await asyncio.sleep(0)
                 return self._take()
             else:
                 await self._wait_for_news()

@@ -1,0 +1,172 @@
+"""One attempt, from an empty directory to an outcome.
+
+    attempts/SUBTASK_ID/ATTEMPT-TOKEN/
+        inputs/     one file per dependency, byte for byte
+        workspace/  the repository's commit, or empty
+        home/ tmp/  the HOME and TMPDIR of what runs
+        output      what dependents get, written by the tool
+        run.mark    the mark of its processes, while there are any
+
+Whatever happens is an `Outcome`, unless the task that runs this is cancelled; either way no process
+of the attempt is left. The directory stays: how long it is kept is for the caller to say.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from paceline.codec import decode, encode
+from paceline.errors import InputError, PacelineError, ProtocolError, TimedOut, ToolError
+from paceline.node.collection import collect
+from paceline.node.desk import Desk, Work
+from paceline.node.disk import out_of_space
+from paceline.node.logs import LogKey, LogWriter
+from paceline.node.preparation import prepare
+from paceline.node.transcript import Transcript, shorten
+from paceline.node.workspace import remove_directory
+from paceline.tasks.model import Outcome, ResultStatus
+from paceline.tools.contract import BaseTool, Job
+from paceline.tools.marks import sweep
+
+T = TypeVar("T")
+
+logger = structlog.get_logger(__name__)
+
+PREPARE_TIMEOUT_S = 1800.0
+"""For inputs and repository to come here over the network."""
+
+OUTCOME_LIMIT_BYTES = 64 * 1024
+"""Of a tool's result, encoded, without its output."""
+
+OVERTIME_S = 30.0
+"""A tool ends itself when its time is up; one that does not is ended after so much more."""
+
+
+async def run_attempt(work: Work, desk: Desk, stop: asyncio.Event) -> Outcome:
+    """Do the work and answer what it came to; `cancelled` once `stop` is set.
+
+    Failures of every kind are outcomes. Cancelling the caller ends the work, then passes on.
+    """
+    started_ms = desk.clock.monotonic_ms()
+    log = desk.logs.open(work.key)
+    try:
+        outcome = await _until(stop, _guarded(work, desk, log))
+        if outcome is None:
+            outcome = Outcome(ResultStatus.CANCELLED, "cancelled")
+        if outcome.status is not ResultStatus.OK:
+            log.write("node", f"{outcome.status}: {outcome.text.partition(chr(10))[0]}")
+        return replace(
+            outcome,
+            text=shorten(desk.redactor.text(outcome.text)),
+            duration_ms=desk.clock.monotonic_ms() - started_ms,
+            log_tail=log.tail(),
+        )
+    finally:
+        log.close()
+
+
+async def remove_attempt(key: LogKey, desk: Desk) -> None:
+    """Delete an attempt's directory; its log has a life of its own."""
+    await remove_directory(desk.directory_of(key))
+
+
+async def sweep_attempts(directory: Path) -> int:
+    """Kill what attempts of a former process of this node left running; answer how many marks.
+
+    Asked at the start, before anything runs.
+    """
+    marks = await asyncio.to_thread(lambda: list(directory.glob("*/*/run.mark")))
+    return await sweep(marks)
+
+
+async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Answer what the work answers, or None if it was stopped before it did."""
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(work)
+        stopped = group.create_task(stop.wait())
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+        task.cancel()
+        stopped.cancel()
+    return None if task.cancelled() else task.result()
+
+
+async def _guarded(work: Work, desk: Desk, log: LogWriter) -> Outcome:
+    try:
+        with out_of_space():
+            return await _attempt(work, desk, log)
+    except (PacelineError, OSError) as error:
+        return Outcome(ResultStatus.ERROR, str(error))
+    except Exception as error:  # one attempt's trouble must not end the node's other work
+        logger.exception("an attempt failed in an unforeseen way", subtask_id=work.key.subtask_id)
+        return Outcome(ResultStatus.ERROR, f"internal error: {type(error).__name__}: {error}")
+
+
+async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
+    tool = desk.tools.tool(work.tool)
+    if work.sensitive and not tool.local:
+        return Outcome(ResultStatus.DENIED, f"sensitive work must not reach the tool {work.tool}")
+    try:
+        async with asyncio.timeout(PREPARE_TIMEOUT_S):
+            job = await prepare(work, desk, tool, log)
+    except TimeoutError:
+        raise TimedOut("inputs and repository did not come here in time") from None
+    outcome = await _run(tool, job, log)
+    if outcome.status is not ResultStatus.OK:
+        return outcome
+    try:
+        output = await collect(job.output, desk.blobs, desk.output_limit_bytes)
+    except InputError as error:
+        return replace(outcome, status=ResultStatus.FAILED, text=str(error))
+    return replace(outcome, output=output)
+
+
+async def _run(tool: BaseTool, job: Job, log: LogWriter) -> Outcome:
+    """Run the tool to its end, within its time and some more."""
+    transcript = Transcript(log)
+    limit_s = job.timeout_s + OVERTIME_S if job.timeout_s else None
+    try:
+        async with asyncio.timeout(limit_s) as overtime, aclosing(tool.run(job)) as events:
+            async for event in events:
+                transcript.take(event)
+    except TimeoutError:
+        if not overtime.expired():
+            raise
+        reason = f"the tool {tool.name} did not end when its {job.timeout_s:g} s were over"
+        return Outcome(ResultStatus.TIMEOUT, reason, usage=transcript.usage)
+    except (PacelineError, OSError):
+        raise
+    except Exception as error:  # a plugin may fail in any way
+        logger.exception("a tool failed in an unforeseen way", tool=tool.name)
+        raise ToolError(f"the tool {tool.name} broke: {type(error).__name__}: {error}") from error
+    finally:
+        transcript.end()
+    return _outcome(transcript, tool)
+
+
+def _outcome(transcript: Transcript, tool: BaseTool) -> Outcome:
+    result = transcript.result
+    if result is None:
+        raise ToolError(f"the tool {tool.name} ended without a result")
+    outcome = Outcome(
+        result.status,
+        shorten(transcript.text),
+        exit_code=result.exit_code,
+        usage=transcript.usage,
+        cost_usd=result.cost_usd,
+        session=result.session,
+        retryable_after_ms=result.retryable_after_ms,
+        details=dict(result.details),
+    )
+    try:  # what cannot be sent must not get as far as the outbox
+        data = encode(outcome)
+        if len(data) <= OUTCOME_LIMIT_BYTES:
+            return decode(Outcome, data)
+        reason = f"it has {len(data)} bytes"
+    except (TypeError, ValueError, OverflowError, ProtocolError) as error:
+        reason = str(error)
+    raise ToolError(f"the result of the tool {tool.name} cannot be taken: {reason}")

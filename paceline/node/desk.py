@@ -1,0 +1,59 @@
+"""What an attempt is given: the work itself, and what the node has to do it with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from paceline.clock import Clock
+from paceline.ids import NodeId
+from paceline.node.blobs import BlobStore
+from paceline.node.logs import LogKey, LogStore
+from paceline.node.redaction import Redactor
+from paceline.node.repository import Repositories
+from paceline.tasks.model import Output, Privacy, SubtaskSpec, TaskSpec
+from paceline.tools.registry import Registry
+
+OUTPUT_LIMIT_BYTES = 1024 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One attempt at one subtask. `inputs` are the outputs of what it needs, by name."""
+
+    task: TaskSpec
+    spec: SubtaskSpec
+    attempt: int
+    token: int
+    tool: str
+    inputs: Mapping[str, Output] = field(default_factory=dict)
+
+    @property
+    def key(self) -> LogKey:
+        """Answer the name of its log."""
+        return LogKey(self.spec.subtask_id, self.attempt, self.token)
+
+    @property
+    def sensitive(self) -> bool:
+        """Answer whether its words must not leave trusted machines."""
+        return (self.spec.privacy or self.task.privacy) is Privacy.SENSITIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """One node's means. `environment` is the node's own: little of it reaches a tool."""
+
+    node_id: NodeId
+    directory: Path
+    """Where attempts have their directories."""
+    environment: Mapping[str, str]
+    tools: Registry
+    blobs: BlobStore
+    logs: LogStore
+    repositories: Repositories
+    redactor: Redactor
+    clock: Clock
+    output_limit_bytes: int = OUTPUT_LIMIT_BYTES
+
+    def directory_of(self, key: LogKey) -> Path:
+        """Answer where that attempt works, or worked."""
+        return self.directory / key.subtask_id / f"{key.attempt}-{key.token}"

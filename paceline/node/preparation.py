@@ -1,0 +1,107 @@
+"""Everything that must be there before a tool starts: directories, inputs, the repository."""
+
+import asyncio
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from paceline.errors import Conflict, InputError
+from paceline.node.desk import Desk, Work
+from paceline.node.disk import out_of_space
+from paceline.node.logs import LogWriter
+from paceline.node.workspace import branch_of, checkout, strip_agent_files
+from paceline.tasks.model import Output
+from paceline.tools.contract import BaseTool, Job
+from paceline.tools.environment import build_environment
+
+PRIVATE = 0o700
+READ_ONLY = 0o400
+NAME_LIMIT_BYTES = 255
+
+DIRECTORIES = ("inputs", "workspace", "home", "tmp")
+
+
+async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Job:
+    """Make the attempt's directory complete and answer the job.
+
+    Raise InputError for a name that no file can have, Conflict if this very attempt was begun here
+    before, Unavailable if an input or the repository cannot be had, StorageFull.
+    """
+    place = desk.directory_of(work.key)
+    await asyncio.to_thread(_make, place)
+    for name, output in work.inputs.items():
+        await _bring(name, output, place / "inputs", desk)
+    if work.task.repository:
+        cache = await desk.repositories.ensure(work.task.repository)
+        branch = branch_of(work.task.task_id, work.spec.subtask_id, work.attempt)
+        commit = work.task.repository.commit
+        await checkout(cache, commit, branch=branch, workspace=place / "workspace")
+        if tool.agent:
+            for removed in await strip_agent_files(place / "workspace"):
+                log.write("node", f"taken out of the work tree: {removed}")
+    return _job(work, desk, tool, place)
+
+
+def _make(place: Path) -> None:
+    with out_of_space():
+        place.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        try:
+            place.mkdir(mode=PRIVATE)
+        except FileExistsError:
+            raise Conflict("this attempt was begun on this node before") from None
+        for name in DIRECTORIES:
+            (place / name).mkdir(mode=PRIVATE)
+
+
+async def _bring(name: str, output: Output, inputs: Path, desk: Desk) -> None:
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise InputError(f"{name!r} cannot be the name of a file: rename that subtask")
+    if len(name.encode()) > NAME_LIMIT_BYTES:
+        raise InputError(f"the name {name[:40]}... is too long for a file: rename that subtask")
+    if output.blob:
+        await desk.blobs.fetch(output.blob)
+        await desk.blobs.copy(output.blob.sha256, inputs / name)
+    else:
+        await asyncio.to_thread(_write, inputs / name, output.inline)
+    (inputs / name).chmod(READ_ONLY)
+
+
+def _write(file: Path, data: bytes) -> None:
+    with out_of_space():
+        file.write_bytes(data)
+
+
+def _job(work: Work, desk: Desk, tool: BaseTool, place: Path) -> Job:
+    spec = work.spec
+    return Job(
+        task_id=work.task.task_id,
+        subtask_id=spec.subtask_id,
+        name=spec.name,
+        attempt=work.attempt,
+        node_id=desk.node_id,
+        instructions=spec.instructions or spec.description or work.task.description,
+        run=spec.run,
+        workspace=place / "workspace",
+        inputs=place / "inputs",
+        output=place / "output",
+        environment=build_environment(
+            desk.environment,
+            home=place / "home",
+            temporary=place / "tmp",
+            passed=tool.passed_environment,
+        ),
+        timeout_s=spec.timeout_s,
+        idle_timeout_s=_idle_timeout_s(work.spec.settings, tool),
+        settings=spec.settings,
+        sensitive=work.sensitive,
+        mark_file=place / "run.mark",
+    )
+
+
+def _idle_timeout_s(settings: Mapping[str, object], tool: BaseTool) -> float:
+    """Answer the subtask's wish, else the node's configuration, else the tool's own default."""
+    for wishes in (settings, tool.config):
+        wanted = wishes.get("idle_timeout_s")
+        if isinstance(wanted, int | float) and math.isfinite(wanted) and wanted >= 0:
+            return float(wanted)
+    return tool.idle_timeout_s
