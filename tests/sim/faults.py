@@ -1,0 +1,249 @@
+"""What goes wrong, and when.
+
+Swarm testing (Groce et al. 2012): each seed allows some kinds of faults and not others, since a run
+with everything at once hides what one kind would show. A fault picks its victims among the nodes
+that are there, prefers leaders now and then, and undoes itself after a while.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from tests.sim.disk import Disk
+from tests.sim.network import Link, Network
+from tests.sim.world import MILLISECOND, World
+
+
+class Victim(Protocol):
+    """What a fault may do to a process."""
+
+    name: str
+    disk: Disk
+    up: bool
+
+    @property
+    def leads(self) -> bool:
+        """Answer whether it says that it leads."""
+        ...
+
+    def start(self) -> None:
+        """Start it again from its disk."""
+        ...
+
+    def crash(self, *, power: bool) -> None:
+        """End it at once; with `power`, unsynced state may be lost."""
+        ...
+
+    def pause(self, for_us: int) -> None:
+        """Stop it for a while, as SIGSTOP does."""
+        ...
+
+    def lose(self, peer: str) -> None:
+        """Tell it that the connection to `peer` dropped."""
+        ...
+
+
+class Faults:
+    """Breaks things at random until `stop`. `may_lose` says whose disk may be lost for good."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        network: Network,
+        victims: Callable[[], Sequence[Victim]],
+        may_lose: Callable[[str], bool],
+        kinds: Sequence[str],
+        every_ms: int,
+    ) -> None:
+        self._world = world
+        self._network = network
+        self._victims = victims
+        self._may_lose = may_lose
+        self._every_ms = every_ms
+        self._random: random.Random = world.random("faults")
+        self._stopped = False
+        self._kinds = [FAULTS[kind] for kind in kinds]
+
+    def start(self) -> None:
+        """Begin, after a moment of peace."""
+        self._next()
+
+    def stop(self) -> None:
+        """Break nothing more. What is broken stays so until somebody mends it."""
+        self._stopped = True
+
+    def _next(self) -> None:
+        if self._kinds:
+            pause_us = self._random.randint(1, 2 * self._every_ms) * MILLISECOND
+            self._world.after(pause_us, self._act)
+
+    def _act(self) -> None:
+        if self._stopped:
+            return
+        self._random.choice(self._kinds)(self)
+        self._next()
+
+    def _later(self, least_ms: int, most_ms: int, undo: Callable[[], None]) -> None:
+        """Undo a fault after a while, unless all faults were undone meanwhile."""
+        delay_us = self._random.randint(least_ms, most_ms) * MILLISECOND
+        self._world.after(delay_us, lambda: None if self._stopped else undo())
+
+    # --- choosing ---------------------------------------------------------------------------------
+
+    def _one(self) -> Victim | None:
+        """Answer a process that is up, a leader half of the time."""
+        up = [victim for victim in self._victims() if victim.up]
+        leaders = [victim for victim in up if victim.leads]
+        if leaders and self._random.random() < 0.5:
+            return self._random.choice(leaders)
+        return self._random.choice(up) if up else None
+
+    def _names(self) -> list[str]:
+        return [victim.name for victim in self._victims()]
+
+    def _halves(self) -> tuple[list[str], list[str]]:
+        names = self._names()
+        self._random.shuffle(names)
+        size = self._random.randint(0, len(names))
+        return names[:size], names[size:]
+
+    # --- processes --------------------------------------------------------------------------------
+
+    def crash(self) -> None:
+        """Kill one process, or take its power; it comes back."""
+        victim = self._one()
+        if victim is not None:
+            self._crash(victim, power=self._random.random() < 0.5)
+
+    def crash_many(self) -> None:
+        """Take the power of many at once, often of all."""
+        everybody = self._random.random() < 0.5
+        for victim in self._victims():
+            if victim.up and (everybody or self._random.random() < 0.6):
+                self._crash(victim, power=True)
+
+    def _crash(self, victim: Victim, *, power: bool) -> None:
+        victim.crash(power=power)
+        if not power:  # the kernel closes the connections of a dead process; a dead machine cannot
+            self._hang_up(victim)
+        self._later(1, 1500, lambda: None if victim.up else victim.start())
+
+    def _hang_up(self, victim: Victim) -> None:
+        for other in self._victims():
+            if other is victim or not self._network.connected(victim.name, other.name):
+                continue
+            delay_us = self._random.randint(100, 5_000)
+            self._world.after(delay_us, lambda peer=other: peer.lose(victim.name))  # type: ignore[misc]
+
+    def pause(self) -> None:
+        """Stop one process for a while."""
+        victim = self._one()
+        if victim is not None:
+            victim.pause(self._random.randint(20, 4000) * MILLISECOND)
+
+    # --- the network ------------------------------------------------------------------------------
+
+    def partition(self) -> None:
+        """Cut the nodes into two groups."""
+        left, right = self._halves()
+        self._cut([(a, b) for a in left for b in right] + [(b, a) for a in left for b in right])
+
+    def isolate(self) -> None:
+        """Cut one node off: it hears nothing, or is not heard, or both."""
+        victim = self._one()
+        if victim is None:
+            return
+        others = [name for name in self._names() if name != victim.name]
+        hears = [(other, victim.name) for other in others]
+        heard = [(victim.name, other) for other in others]
+        self._cut(self._random.choice([hears, heard, hears + heard]))
+
+    def bridge(self) -> None:
+        """Let two groups talk to each other only through one node that is in both."""
+        left, right = self._halves()
+        if left and right:
+            left.pop()
+            self._cut([(a, b) for a in left for b in right] + [(b, a) for a in left for b in right])
+
+    def one_way(self) -> None:
+        """Cut a few single directions."""
+        names = self._names()
+        links = [(a, b) for a in names for b in names if a != b]
+        self._cut(self._random.sample(links, min(len(links), self._random.randint(1, 3))))
+
+    def _cut(self, links: list[Link]) -> None:
+        self._network.cut(links)
+        self._world.tell("cut", " ".join(f"{a}>{b}" for a, b in links))
+
+        def heal() -> None:
+            self._network.heal(links)
+            self._world.tell("heal", " ".join(f"{a}>{b}" for a, b in links))
+
+        self._later(100, 4000, heal)
+
+    def swizzle(self) -> None:
+        """Clog the links of some nodes one after the other; they open in another order."""
+        names = self._names()
+        for name in self._random.sample(names, self._random.randint(1, len(names))):
+            for_us = self._random.randint(50, 2500) * MILLISECOND
+            self._world.tell("clog", name, for_us)
+            for other in names:
+                self._network.clog((other, name), for_us)
+                self._network.clog((name, other), for_us)
+
+    def drop(self) -> None:
+        """Drop the connection between two nodes; both notice."""
+        victims = list(self._victims())
+        if len(victims) < 2:
+            return
+        one, other = self._random.sample(victims, 2)
+        self._network.drop_connection(one.name, other.name)
+        self._world.tell("dropped", one.name, other.name)
+        one.lose(other.name)
+        other.lose(one.name)
+
+    # --- disks ------------------------------------------------------------------------------------
+
+    def slow_disk(self) -> None:
+        """Make one disk slow."""
+        victim = self._one()
+        if victim is not None:
+            conditions = victim.disk.conditions
+            conditions.slow = self._random.choice((10, 100, 1000))
+            self._world.tell("slow disk", victim.name, conditions.slow)
+            self._later(200, 3000, lambda: setattr(conditions, "slow", 1))
+
+    def full_disk(self) -> None:
+        """Fill one disk."""
+        victim = self._one()
+        if victim is not None:
+            conditions = victim.disk.conditions
+            conditions.full = True
+            self._world.tell("full disk", victim.name)
+            self._later(200, 3000, lambda: setattr(conditions, "full", False))
+
+    def flip_a_bit(self) -> None:
+        """Take one machine's power, and break what is on its disk, for good."""
+        victim = self._one()
+        if victim is not None and self._may_lose(victim.name):
+            self._crash(victim, power=True)
+            if victim.disk.flip_a_bit():
+                self._world.tell("flipped a bit", victim.name)
+
+
+FAULTS: dict[str, Callable[[Faults], None]] = {
+    "crash": Faults.crash,
+    "crash_many": Faults.crash_many,
+    "pause": Faults.pause,
+    "partition": Faults.partition,
+    "isolate": Faults.isolate,
+    "bridge": Faults.bridge,
+    "one_way": Faults.one_way,
+    "swizzle": Faults.swizzle,
+    "drop": Faults.drop,
+    "slow_disk": Faults.slow_disk,
+    "full_disk": Faults.full_disk,
+    "flip_a_bit": Faults.flip_a_bit,
+}
+"""Every kind of fault by its name, in a fixed order."""

@@ -1,0 +1,343 @@
+"""One node's process: the real `Replica` and `Core` on a simulated disk, network and clock.
+
+A process has lives. What a life leaves behind is on its two disks (the log's and the machine's);
+callbacks of an earlier life reach nobody. A paused process (SIGSTOP, a suspended laptop) does
+nothing, and finds all that came meanwhile when it goes on. Its clock runs a little fast or slow.
+"""
+
+import traceback
+from collections.abc import Callable, Sequence
+
+from paceline.consensus.core import Core, CoreConfig
+from paceline.consensus.messages import (
+    Membership,
+    Message,
+    SnapshotMeta,
+    decode_message,
+    encode_message,
+)
+from paceline.consensus.recovery import recover
+from paceline.consensus.replica import Decision, Replica, ReplicaLimits
+from paceline.consensus.storage.protocol import LogWrite, SnapshotSource, StoredLog
+from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotOffer
+from paceline.errors import CorruptStorage, PacelineError
+from tests.sim.disk import Disk, LogImage, SimStorage
+from tests.sim.invariants import Glance, Observer
+from tests.sim.machine import KvMachine, KvState, MachineDisk
+from tests.sim.network import Network
+from tests.sim.world import MILLISECOND, Violation, World
+
+TICK_US = 50 * MILLISECOND
+MAILBOX = 5_000
+"""With so much waiting for a paused process, the sockets take no more messages."""
+
+
+class _Machine(KvMachine):
+    """A machine that lets the observer look on."""
+
+    after_restore: Callable[[SnapshotMeta, int], None]
+
+    def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:
+        """See StateMachine."""
+        before = self.state.index
+        super().restore(source, meta)
+        self.after_restore(meta, before)
+
+
+class Process:
+    """A node. `config` and `limits` hold for all its lives; `drift` multiplies its ticks."""
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        network: Network,
+        observer: Observer,
+        founding: StoredLog,
+        config: CoreConfig,
+        limits: ReplicaLimits,
+        drift: float,
+    ) -> None:
+        self.name = config.node_id
+        self.disk = Disk(world, self.name, founding)
+        self.up = False
+        self.lost = False
+        """Its disk is broken; it never comes back."""
+        self.unanswered = 0
+        """Proposals and reads of this life that have not been answered."""
+        self._world = world
+        self._network = network
+        self._observer = observer
+        self._config = config
+        self._limits = limits
+        self._tick_us = int(TICK_US * drift)
+        self._random = world.random(f"process {self.name}")
+        self._machine_disk = MachineDisk()
+        self._life = 0
+        self._paused = False
+        self._mailbox: list[Callable[[], None]] = []
+        self._pump_due = False
+
+    # --- what others see --------------------------------------------------------------------------
+
+    @property
+    def queued(self) -> LogImage:
+        """See Node."""
+        return self._storage.queued
+
+    @property
+    def state(self) -> KvState:
+        """See Node."""
+        return self._machine.state
+
+    @property
+    def durable_applied(self) -> int:
+        """See Node."""
+        return self._machine.durable_index
+
+    @property
+    def leads(self) -> bool:
+        """See Victim."""
+        return self.up and self._core.role == "leader"
+
+    @property
+    def term(self) -> int:
+        """See Member."""
+        return self._core.term
+
+    @property
+    def membership(self) -> Membership:
+        """See Member."""
+        return self._core.status().membership
+
+    def glance(self) -> Glance:
+        """See Node."""
+        core = self._core
+        # What came in since the last pump has not been handed to the storage yet.
+        commit = min(core.commit_index, self._storage.queued.last_index)
+        return Glance(core.term, core.role == "leader", commit, self._machine.state.index)
+
+    # --- its life ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start from what the disks hold; a disk that is found to be broken is never tried again."""
+        if self.up or self.lost:
+            return
+        self._life += 1
+        self._mailbox, self._paused, self._pump_due, self.unanswered = [], False, False, 0
+        self._storage = SimStorage(
+            world=self._world,
+            disk=self.disk,
+            post=self._post(),
+            on_write=self._on_write,
+            on_compact=self._on_compact,
+        )
+        self._machine = self._new_machine()
+        self.up = True
+        self._world.tell("start", self.name, self._life, self.state.index)
+        try:
+            self._boot()
+        except CorruptStorage as error:
+            self._refuse_to_start(error)
+
+    def _refuse_to_start(self, error: CorruptStorage) -> None:
+        self.up, self.lost = False, True
+        self._world.tell("lost for good", self.name, str(error))
+        if not self.disk.flipped:
+            self._world.fail("a sound disk can be read", f"{self.name}: {error}")
+
+    def _boot(self) -> None:
+        stored = recover(self._storage, self._machine)
+        if self.disk.flipped:
+            self._world.fail("a flipped bit is found", self.name)
+        lots = self._world.random(f"core {self.name} {self._life}")
+        self._core = Core(self._config, stored, self._machine.applied_index, lots)
+        self._replica = Replica(
+            core=self._core,
+            storage=self._storage,
+            machine=self._machine,
+            send=self._send,
+            wake=self._wake,
+            limits=self._limits,
+            send_bulk=self._send_bulk,
+            first_context=self._random.getrandbits(40),
+        )
+        self._observer.started(self)
+        self._tick_after(self._random.randrange(self._tick_us))
+
+    def _new_machine(self) -> _Machine:
+        machine = _Machine(
+            world=self._world,
+            name=self.name,
+            disk=self._machine_disk,
+            post=self._post(),
+            on_apply=lambda entry, _, effect: self._observer.applies(self, entry, effect),
+        )
+        machine.after_restore = lambda meta, before: self._observer.restores(self, meta, before)
+        return machine
+
+    def crash(self, *, power: bool) -> None:
+        """End this life at once. With `power`, applied state that was not synced may be lost."""
+        if not self.up:
+            return
+        self._world.tell("power lost" if power else "killed", self.name)
+        self.up = False
+        self._life += 1
+        self._storage.crash()
+        self._machine_disk.crash(self._random, power=power)
+
+    def pause(self, for_us: int) -> None:
+        """Do nothing for a while."""
+        if self._paused or not self.up:
+            return
+        self._world.tell("paused", self.name, for_us)
+        self._paused = True
+        life = self._life
+        self._world.after(for_us, lambda: self.resume() if life == self._life else None)
+        self._paused_at_us = self._world.now_us
+
+    def resume(self) -> None:
+        """Go on; the timer and what waits in the sockets come in either order."""
+        if not (self.up and self._paused):
+            return
+        self._world.tell("resumed", self.name)
+        self._paused = False
+        elapsed = max(1, (self._world.now_us - self._paused_at_us) // self._tick_us)
+        waiting, self._mailbox = self._mailbox, []
+        tick = [lambda: self._replica.tick(elapsed)]
+        for action in tick + waiting if self._random.random() < 0.5 else waiting + tick:
+            self.call(action)
+
+    # --- events -----------------------------------------------------------------------------------
+
+    def call(self, action: Callable[[], None]) -> bool:
+        """Run something on the process's thread; answer False if there is no process."""
+        if not self.up:
+            return False
+        if self._paused:
+            self._mailbox.append(action)
+            return True
+        try:
+            action()
+        except Violation:
+            raise
+        except Exception as error:
+            where = "".join(traceback.format_exception(error)[-3:])
+            self._world.fail("no unexpected error", f"{self.name}: {error!r}\n{where}")
+        self._observer.look(self)
+        return True
+
+    def _post(self) -> Callable[[Callable[[], None]], None]:
+        """Answer how callbacks of this life come back to it; those of an ended life do not."""
+        life = self._life
+
+        def post(action: Callable[[], None]) -> None:
+            if life == self._life:
+                self.call(action)
+
+        return post
+
+    def _tick_after(self, delay_us: int) -> None:
+        life = self._life
+
+        def tick() -> None:
+            if life != self._life:
+                return
+            self._tick_after(self._tick_us)
+            if not self._paused:
+                self.call(self._replica.tick)
+
+        self._world.after(delay_us, tick)
+
+    def _wake(self) -> None:
+        if self._pump_due:
+            return
+        self._pump_due = True
+        post = self._post()
+
+        def pump() -> None:
+            self._pump_due = False
+            self._replica.pump()
+
+        self._world.after(self._random.randrange(200), lambda: post(pump))
+
+    def receive(self, sender: str, data: bytes, bulk: bool) -> None:
+        """Take what arrives from the network."""
+        if not self.up or (self._paused and len(self._mailbox) >= MAILBOX):
+            return
+        self._world.tell("bulk" if bulk else "receives", self.name, sender, data)
+        if bulk:
+            self.call(lambda: self._replica.receive_bulk(sender, data))
+        else:
+            self.call(lambda: self._replica.receive(decode_message(data)))
+
+    def lose(self, peer: str) -> None:
+        """See Victim."""
+        self.call(lambda: self._replica.peer_lost(peer))
+
+    # --- what callers ask for ---------------------------------------------------------------------
+
+    def propose(self, data: bytes, done: Callable[[Decision], None]) -> bool:
+        """See Server."""
+
+        def answer(decision: Decision) -> None:
+            self.unanswered -= 1
+            done(decision)
+
+        return self._ask(lambda: self._replica.propose(data, answer))
+
+    def read(self, done: Callable[[PacelineError | None], None]) -> bool:
+        """See Server."""
+
+        def answer(error: PacelineError | None) -> None:
+            self.unanswered -= 1
+            done(error)
+
+        return self._ask(lambda: self._replica.read(answer))
+
+    def change_membership(
+        self, voters: Sequence[str], learners: Sequence[str], done: Callable[[Decision], None]
+    ) -> None:
+        """See Member."""
+
+        def answer(decision: Decision) -> None:
+            self.unanswered -= 1
+            done(decision)
+
+        self._ask(lambda: self._replica.change_membership(voters, learners, answer))
+
+    def transfer(self, to: str) -> None:
+        """See Member. A refusal is fine."""
+
+        def hand_over() -> None:
+            try:
+                self._replica.transfer(to)
+            except PacelineError as error:
+                self._world.tell("refused", self.name, str(error))
+
+        self.call(hand_over)
+
+    def _ask(self, question: Callable[[], None]) -> bool:
+        def ask() -> None:
+            self.unanswered += 1
+            question()
+
+        return self.call(ask)
+
+    # --- what it does -----------------------------------------------------------------------------
+
+    def _send(self, to: str, message: Message) -> None:
+        self._observer.sends(self, message)
+        self._network.send(self.name, to, encode_message(message))
+
+    def _send_bulk(self, to: str, data: bytes) -> None:
+        message = SNAPSHOT_MESSAGES.decode(data)
+        if isinstance(message, SnapshotOffer):
+            self._observer.offers(message.term, message.meta)
+        self._network.send_bulk(self.name, to, data)
+
+    def _on_write(self, write: LogWrite) -> None:
+        self._observer.writes(self, write)
+
+    def _on_compact(self, snapshot: SnapshotMeta, keep_from: int) -> None:
+        self._observer.compacts(self, snapshot, keep_from)

@@ -1,0 +1,139 @@
+"""What one seed is about, drawn from the seed alone.
+
+Sizes are kept small on purpose: most bugs of consensus show with three nodes, two clients and a few
+dozen entries, and a thousand small runs find more than ten large ones.
+"""
+
+import random
+from dataclasses import dataclass
+
+from paceline.consensus.compaction import CompactionLimits
+from paceline.consensus.core import CoreConfig
+from paceline.consensus.replica import ReplicaLimits
+from paceline.consensus.transfer import TransferLimits
+from tests.sim.faults import FAULTS
+from tests.sim.network import Conditions
+from tests.sim.operator import ACTIONS
+from tests.sim.world import MILLISECOND, SECOND
+
+SIZES = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7)
+NODE_DRIFTS = (1.0, 1.0, 0.95, 1.05, 0.8, 1.25)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The settings of one run."""
+
+    voters: int
+    """How many nodes found the cluster."""
+    max_nodes: int
+    """How many may ever exist."""
+    election_ticks: int
+    heartbeat_ticks: int
+    network: Conditions
+    disk_latency_us: int
+    faults: tuple[str, ...]
+    fault_every_ms: int
+    actions: tuple[str, ...]
+    action_every_ms: int
+    clients: int
+    client_pause_ms: int
+    compact_every: int
+    keep_trailing: int
+    small_messages: bool
+    """Windows and batches of a few entries, so that flow control is always at its bounds."""
+    chaos_us: int
+    """How long things go wrong before they are healed."""
+
+    def core(self, node_id: str) -> CoreConfig:
+        """Answer the options of a node's core."""
+        if self.small_messages:
+            return CoreConfig(
+                node_id,
+                self.election_ticks,
+                self.heartbeat_ticks,
+                hurry_ticks=min(3, self.election_ticks),
+                stall_ticks=2 * self.election_ticks,
+                max_append_entries=3,
+                max_inflight_messages=2,
+                max_uncommitted_bytes=2_000,
+                max_committed_bytes=200,
+                max_pending_reads=4,
+            )
+        return CoreConfig(
+            node_id,
+            self.election_ticks,
+            self.heartbeat_ticks,
+            hurry_ticks=min(3, self.election_ticks),
+            stall_ticks=2 * self.election_ticks,
+        )
+
+    def limits(self) -> ReplicaLimits:
+        """Answer the bounds of every replica."""
+        return ReplicaLimits(
+            apply_entries=3 if self.small_messages else 64,
+            election_ticks=self.election_ticks,
+            compaction=CompactionLimits(
+                every_entries=self.compact_every, keep_trailing_entries=self.keep_trailing
+            ),
+            transfer=TransferLimits(
+                chunk_bytes=200, window_bytes=500, resend_ticks=6, patience_ticks=60
+            ),
+        )
+
+    @property
+    def election_us(self) -> int:
+        """Answer the longest election timeout, on the slowest clock."""
+        return int(2 * self.election_ticks * 50 * MILLISECOND * max(NODE_DRIFTS))
+
+
+def draw(seed: int) -> Scenario:
+    """Answer the scenario of a seed."""
+    lots = random.Random(f"{seed} scenario")
+    voters = lots.choice(SIZES)
+    election_ticks = lots.choice((4, 6, 10, 20))
+    changes = lots.random() < 0.4
+    return Scenario(
+        voters=voters,
+        max_nodes=voters + (lots.randint(1, 3) if changes else 0),
+        election_ticks=election_ticks,
+        heartbeat_ticks=1 if election_ticks < 10 else 2,
+        network=_network(lots),
+        disk_latency_us=lots.choice((200, 500, 2_000, 8_000, 30_000)),
+        faults=_some(lots, tuple(FAULTS), 4) if lots.random() < 0.95 else (),
+        fault_every_ms=lots.choice((200, 400, 800, 1500)),
+        actions=_some(lots, tuple(ACTIONS), 4) if changes else _transfers(lots),
+        action_every_ms=lots.choice((150, 400, 1000)),
+        clients=lots.randint(1, 4),
+        client_pause_ms=lots.choice((5, 30, 100, 300)),
+        compact_every=lots.choice((5, 15, 50, 10_000)),
+        keep_trailing=lots.choice((0, 0, 3, 10)),
+        small_messages=lots.random() < 0.4,
+        chaos_us=lots.choice((3, 5, 7)) * SECOND,
+    )
+
+
+def _network(lots: random.Random) -> Conditions:
+    calm = lots.random() < 0.3
+    return Conditions(
+        delay_us=lots.choice((100, 500, 5_000)),
+        jitter_us=lots.choice((100, 2_000, 20_000)),
+        tail=0.0 if calm else lots.choice((0.0, 0.01, 0.1)),
+        tail_us=lots.choice((50, 300, 1500)) * MILLISECOND,
+        loss=0.0 if calm else lots.choice((0.0, 0.01, 0.05, 0.2)),
+        repeat=0.0 if calm else lots.choice((0.0, 0.02, 0.2)),
+        ordered=lots.random() < 0.4,
+        bulk_bytes_per_ms=lots.choice((20, 2_000)),
+    )
+
+
+def _some(lots: random.Random, names: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """Answer a few of the names, in their order; sometimes all."""
+    if lots.random() < 0.1:
+        return names
+    chosen = lots.sample(names, lots.randint(1, most))
+    return tuple(name for name in names if name in chosen)
+
+
+def _transfers(lots: random.Random) -> tuple[str, ...]:
+    return ("transfer",) if lots.random() < 0.3 else ()
