@@ -20,7 +20,7 @@ OTHER_ID = "eeeeffffgggghhhh"
 
 
 def a_task(task_id: str, status: str = "completed", **changes: Any) -> Document:
-    subtasks = [
+    subtasks: list[Document] = [
         {
             "subtask_id": f"{task_id[:8]}-sub-{number}",
             "name": name,
