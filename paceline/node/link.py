@@ -95,15 +95,19 @@ class Link:
         return self.endpoint is not None
 
     def connect(self, endpoints: Sequence[str]) -> None:
-        """Use these addresses from now on. A connection over one of them is kept."""
-        before, self._wanted = self._wanted, tuple(dict.fromkeys(endpoints))
+        """Look for the peer at these addresses from now on.
+
+        A connection that works is kept: the peer proved its key there, while addresses may be a
+        lie. If the peer has moved, the connection breaks by itself. For the same reason the last
+        proven address stays among those that are tried.
+        """
+        proven = [self.proven_endpoint] if self.proven_endpoint is not None else []
+        before, self._wanted = self._wanted, tuple(dict.fromkeys([*endpoints, *proven]))
         if self.endpoint is None:
             for endpoint in set(before) - set(self._wanted):
                 self._hang_up(endpoint)
             for endpoint in self._wanted:
                 self._dial(endpoint)
-        elif self.endpoint not in self._wanted:
-            self._reopen()
 
     def send(self, kind: Kind, body: bytes) -> bool:
         """Queue a message. Answer False, and drop it, if there is no connection or no room."""
@@ -194,13 +198,6 @@ class Link:
         self._monitor.close(linger=0)
         self._socket.close(linger=0)
 
-    def _reopen(self) -> None:
-        """Start over with a fresh socket: no late event of the old one can be mistaken."""
-        self._shut()
-        self._stalled.clear()
-        self._open()
-        self._went_down()
-
     def _dial(self, endpoint: str) -> None:
         """Start connecting; libzmq ignores this where it is connecting already."""
         try:
@@ -216,10 +213,9 @@ class Link:
             return  # it was never dialled
 
     def _drain_events(self) -> bool:
-        socket, monitor = self._socket, self._monitor
-        while socket is self._socket and not socket.closed:
+        while not self._socket.closed:  # a handler may close it
             try:
-                parts = monitor.recv_multipart(zmq.DONTWAIT)
+                parts = self._monitor.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return False
             event = parse_monitor_message(parts)

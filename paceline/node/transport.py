@@ -153,8 +153,9 @@ class Transport:
     ) -> None:
         """Keep a connection to a peer, trying all of `hosts` (at most eight IP addresses).
 
-        For a peer that is known already, change its addresses. Raise InputError if the id is not
-        the key's, or an address is no IP address (names would be resolved in an IO thread).
+        For a peer that is known already, change its addresses; a connection that works is kept.
+        Raise InputError if the id is not the key's, or an address is no IP address (names would be
+        resolved in an IO thread).
         """
         if fingerprint(public_key) != node_id or node_id == self.node_id:
             raise InputError(f"{node_id} is not the id of that key, or is this node's own")
