@@ -19,7 +19,8 @@ import structlog
 
 from paceline.clock import Clock
 from paceline.codec import decode, encode
-from paceline.discovery.record import Contact
+from paceline.discovery.fixed import with_proven_host
+from paceline.discovery.record import Contact, without_scoped
 from paceline.errors import PacelineError
 from paceline.ids import NodeId, new_id
 from paceline.node.greeting import greet, join
@@ -59,9 +60,8 @@ class Settled:
 class Surroundings:
     """What is known of the others so far."""
 
-    answered: dict[str, Contact] = field(default_factory=dict)
-    """By `--join` address, the contact that answered there last."""
     unanswered: set[str] = field(default_factory=set)
+    """Addresses given with `--join` behind which nobody of this hint has answered."""
     looking: dict[NodeId, int] = field(default_factory=dict)
     """Nodes of this hint without a cluster, and when (monotonic ms) they were last heard of."""
 
@@ -79,15 +79,20 @@ class Founding:
     def __init__(
         self,
         *,
-        own: Contact,
+        own: Callable[[], Contact],
         addresses: Iterable[str],
-        found: Callable[[], Iterable[Contact]],
+        known: Callable[[], Iterable[Contact]],
+        learn: Callable[[Contact], None],
         clock: Clock,
     ) -> None:
-        """`found` answers what discovery knows now; `addresses` are those given with `--join`."""
+        """Wire it: `known` answers what discovery has found, `learn` tells it what greetings bring.
+
+        `addresses` are those given with `--join`.
+        """
         self._own = own
-        self._addresses = tuple(address for address in addresses if address not in own.joins)
-        self._found = found
+        self._addresses = tuple(address for address in addresses if address not in own().joins)
+        self._known = known
+        self._learn = learn
         self._clock = clock
         self._around = Surroundings(unanswered=set(self._addresses))
         self._told: dict[str, str] = {}
@@ -96,46 +101,60 @@ class Founding:
         """Answer which cluster this node belongs to now; asks for as long as it takes."""
         began_ms = self._clock.monotonic_ms()
         while True:
-            for address in self._to_ask():
-                if settled := await self._ask(address):
+            for address in await self._with_clusters():
+                if settled := await self._join(address):
                     return settled
             now_ms = self._clock.monotonic_ms()
-            if self._around.may_found(self._own.node_id, now_ms - began_ms, now_ms):
+            if self._around.may_found(self._own().node_id, now_ms - began_ms, now_ms):
                 return Settled(new_id(), founded=True)
             await asyncio.sleep(PAUSE_S)
 
-    def _to_ask(self) -> list[str]:
+    async def _with_clusters(self) -> list[str]:
+        """Greet everybody known, all at once; answer where somebody is in a cluster of ours."""
+        addresses = self._to_greet()
+        replies = await asyncio.gather(*(self._greet(address) for address in addresses))
+        return [
+            address
+            for address, reply in zip(addresses, replies, strict=True)
+            if reply is not None and self._has_cluster(address, reply)
+        ]
+
+    def _to_greet(self) -> list[str]:
         """Answer the given addresses, and one of each node that discovery has found."""
-        seen = [each for each in self._found() if each.cluster_hint == self._own.cluster_hint]
-        found = [each.joins[0] for each in seen if each.joins and each.node_id != self._own.node_id]
+        own = self._own()
+        alike = [each for each in self._known() if each.cluster_hint == own.cluster_hint]
+        found = [each.joins[0] for each in alike if each.joins and each.node_id != own.node_id]
         return list(dict.fromkeys((*self._addresses, *found)))
 
-    async def _ask(self, address: str) -> Settled | None:
+    async def _greet(self, address: str) -> HelloReply | None:
         try:
-            reply = await greet(address, Hello(self._own), GREET_TIMEOUT_S)
+            reply = await greet(address, Hello(self._own()), GREET_TIMEOUT_S)
         except PacelineError as error:
             if address in self._addresses:
                 self._around.unanswered.add(address)
                 self._tell(address, str(error))
             return None
         self._around.unanswered.discard(address)
-        return await self._consider(address, reply)
+        for contact in (with_proven_host(reply.hello.contact, address), *reply.members):
+            self._learn(contact)
+        return reply
 
-    async def _consider(self, address: str, reply: HelloReply) -> Settled | None:
-        other = reply.hello.contact
-        if other.node_id == self._own.node_id:
-            return None
-        if other.cluster_hint != self._own.cluster_hint:
+    def _has_cluster(self, address: str, reply: HelloReply) -> bool:
+        other, own = reply.hello.contact, self._own()
+        if other.node_id == own.node_id:
+            return False
+        if other.cluster_hint != own.cluster_hint:
             self._around.unanswered.add(address)
             self._tell(address, "the node there has another token; check --token")
-            return None
+            return False
         if not reply.hello.cluster_id:
             self._around.looking[other.node_id] = self._clock.monotonic_ms()
-            return None
-        return await self._join(address)
+            return False
+        return True
 
     async def _join(self, address: str) -> Settled | None:
-        request = encode(JoinRequest(self._own, self._own.cluster_hint))
+        own = self._own()
+        request = encode(JoinRequest(without_scoped(own), own.cluster_hint))
         try:
             answer = decode(JoinAnswer, await join(address, request, JOIN_TIMEOUT_S))
         except PacelineError as error:
