@@ -46,7 +46,8 @@ class Requirements:
     privacy: Privacy = Privacy.NORMAL
     labels: tuple[tuple[str, str], ...] = ()
     failed_nodes: frozenset[str] = frozenset()
-    commit: str = ""
+    throttled: frozenset[tuple[str, str]] = frozenset()
+    """(node, tool) where a provider's limit holds this subtask back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,16 @@ class Load:
         self.by_tool[tool] = self.by_tool.get(tool, 0) + 1
 
 
-def requirements(subtask: ReadySubtask) -> Requirements:
-    """Answer what allocation asks of the subtask."""
+def requirements(subtask: ReadySubtask, now_ms: int) -> Requirements:
+    """Answer what allocation asks of the subtask at that time."""
     return Requirements(
         tools=subtask.tools,
         privacy=subtask.privacy,
         labels=tuple(sorted(subtask.labels.items())) if subtask.labels else (),
         failed_nodes=subtask.failed_nodes,
-        commit=subtask.commit,
+        throttled=frozenset(
+            where for where, until_ms in subtask.throttled_until_ms.items() if until_ms > now_ms
+        ),
     )
 
 
@@ -111,7 +114,7 @@ class Candidate:
     plan fills slots, a worker's rank for given requirements never improves.
     """
 
-    __slots__ = ("_cached", "_tools", "_wanted", "lasting_reason", "passing_reason", "worker")
+    __slots__ = ("_tools", "_wanted", "lasting_reason", "passing_reason", "worker")
 
     def __init__(
         self, worker: WorkerView, wanted: Requirements, settings: PlanningSettings
@@ -119,9 +122,6 @@ class Candidate:
         self.worker = worker
         self._wanted = wanted
         self._tools, tool_reason = _usable_tools(worker, wanted, settings)
-        self._cached = bool(
-            wanted.commit and worker.vitals and wanted.commit in worker.vitals.caches
-        )
         self.lasting_reason = (
             _absence(worker, settings)
             or tool_reason
@@ -130,8 +130,13 @@ class Candidate:
         )
         self.passing_reason = _fullness(worker, settings.thresholds)
 
-    def verdict(self, load: Load) -> Verdict:
-        """Answer what the worker is worth under that load."""
+    @property
+    def fit(self) -> bool:
+        """Answer whether nothing but a want of slots can keep the subtask from this worker."""
+        return not self.lasting_reason and not self.passing_reason
+
+    def verdict(self, load: Load, *, cached: bool = False) -> Verdict:
+        """Answer what the worker is worth under that load; `cached`: the repository is there."""
         reason = self.lasting_reason or self.passing_reason
         free = self.worker.slots_now - load.slots
         if reason:
@@ -141,21 +146,21 @@ class Candidate:
         tool = self._free_tool(load)
         if tool is None:
             return self._refused(_no_tool_slot(self._tools), free, passing=True)
-        return self._scored(tool, free)
+        return self._scored(tool, free, cached)
 
-    def rank(self, load: Load) -> tuple[Rank, str, float] | None:
+    def rank(self, load: Load, *, cached: bool = False) -> tuple[Rank, str, float] | None:
         """Answer (rank, tool, score) under that load, or None if it cannot be placed there now.
 
         The lesser rank is the better. It says what `verdict` says, without the words.
         """
         free = self.worker.slots_now - load.slots
-        if free <= 0 or self.lasting_reason or self.passing_reason:
+        if free <= 0 or not self.fit:
             return None
         tool = self._free_tool(load)
         if tool is None:
             return None
         score = self._score(tool, free)
-        return (-score, not self._cached, -free, self.worker.node_id), tool.name, score
+        return (-score, not cached, -free, self.worker.node_id), tool.name, score
 
     def _free_tool(self, load: Load) -> ToolState | None:
         for tool in self._tools:
@@ -170,7 +175,7 @@ class Candidate:
             FULL_SCORE,
         )
 
-    def _scored(self, tool: ToolState, free: int) -> Verdict:
+    def _scored(self, tool: ToolState, free: int, cached: bool) -> Verdict:
         return Verdict(
             node_id=self.worker.node_id,
             name=self.worker.name,
@@ -179,7 +184,7 @@ class Candidate:
             resource_score=resource_score(self.worker, free),
             privacy_score=FULL_SCORE,
             score=self._score(tool, free),
-            cached=self._cached,
+            cached=cached,
             free_slots=free,
         )
 
@@ -200,7 +205,7 @@ def candidates(
     what its restart interrupted.
     """
     judged = [Candidate(worker, wanted, settings) for worker in workers]
-    fit = {c.worker.node_id for c in judged if not c.lasting_reason and not c.passing_reason}
+    fit = {candidate.worker.node_id for candidate in judged if candidate.fit}
     if fit - wanted.failed_nodes:
         for candidate in judged:
             if candidate.worker.node_id in wanted.failed_nodes and not candidate.lasting_reason:
@@ -261,10 +266,10 @@ def _usable_tools(
     wished = [here[name] for name in wanted.tools if name in here]
     if not wished:
         return (), f"has none of the tools {', '.join(wanted.tools)}"
-    healthy = [tool for tool in wished if tool.healthy]
+    troubles = {tool.name: _trouble(tool, worker, wanted) for tool in wished}
+    healthy = [tool for tool in wished if not troubles[tool.name]]
     if not healthy:
-        told = (f"{tool.name}: {tool.reason or 'not healthy'}" for tool in wished)
-        return (), "; ".join(told)
+        return (), "; ".join(f"{name}: {trouble}" for name, trouble in troubles.items())
     if wanted.privacy == Privacy.SENSITIVE:
         local = [tool for tool in healthy if tool.name in settings.local_tools]
         if not local:
@@ -272,6 +277,14 @@ def _usable_tools(
             return (), f"sensitive work may not leave the machine, as it would with {names}"
         healthy = local
     return tuple(healthy), ""
+
+
+def _trouble(tool: ToolState, worker: WorkerView, wanted: Requirements) -> str:
+    if not tool.healthy:
+        return tool.reason or "not healthy"
+    if (worker.node_id, tool.name) in wanted.throttled:
+        return "its provider's limit was reached"
+    return ""
 
 
 def _distrust(worker: WorkerView, wanted: Requirements) -> str:

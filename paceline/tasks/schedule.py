@@ -21,7 +21,6 @@ the number of placements, not subtasks times workers.
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
 from heapq import heapify, heappop, heapreplace
 from operator import itemgetter
 
@@ -79,18 +78,23 @@ def plan(view: PlanningView) -> list[Command]:
 def why(view: PlanningView, ready: ReadySubtask) -> list[Verdict]:
     """Answer what each worker is worth to a subtask now: the best first, then those refused."""
     held = by_node(view.active)
-    judged = candidates(view.workers, requirements(ready), view.settings)
-    verdicts = [c.verdict(load_of(held.get(c.worker.node_id, []))) for c in judged]
+    holders = _holders(view).get(ready.commit, set())
+    verdicts = []
+    for candidate in candidates(view.workers, requirements(ready, view.now_ms), view.settings):
+        node_id = candidate.worker.node_id
+        load = load_of(held.get(node_id, []))
+        verdicts.append(candidate.verdict(load, cached=node_id in holders))
     return sorted(verdicts, key=_verdict_order)
 
 
 def next_wakeup_ms(view: PlanningView) -> int | None:
     """Answer when, by the clock of `now_ms`, time alone will call for a new plan; None = never.
 
-    That is when a back-off ends, when a silent worker begins to count as offline, and when what it
-    holds may be given to others. Heartbeats and changes of the state call for one by themselves.
+    That is when a back-off or a provider's limit ends, when a silent worker begins to count as
+    offline, and when what it holds may be given to others. Heartbeats and changes of the state call
+    for one by themselves.
     """
-    moments = [s.not_before_ms for s in view.ready if s.not_before_ms > view.now_ms]
+    moments = [moment for s in view.ready for moment in _subtask_moments(s, view.now_ms)]
     holders = {attempt.node_id for attempt in view.active}
     for worker in view.workers:
         moments += _worker_moments(worker, worker.node_id in holders, view)
@@ -101,6 +105,12 @@ def _verdict_order(verdict: Verdict) -> tuple[bool, float, bool, int, str]:
     eligible = verdict.eligible
     score, free = (-verdict.score, -verdict.free_slots) if eligible else (0.0, 0)
     return not eligible, score, not verdict.cached, free, verdict.node_id
+
+
+def _subtask_moments(subtask: ReadySubtask, now_ms: int) -> Iterable[int]:
+    if subtask.not_before_ms > now_ms:
+        return (subtask.not_before_ms,)
+    return (until_ms for until_ms in subtask.throttled_until_ms.values() if until_ms > now_ms)
 
 
 def _worker_moments(worker: WorkerView, holds: bool, view: PlanningView) -> Iterable[int]:
@@ -186,6 +196,15 @@ def _place(view: PlanningView) -> tuple[Placement, ...]:
     return tuple(placements)
 
 
+def _holders(view: PlanningView) -> dict[str, set[str]]:
+    """Answer which nodes have the data of each commit that any of them has."""
+    holders: dict[str, set[str]] = {}
+    for worker in view.workers:
+        for commit in worker.vitals.caches if worker.vitals else ():
+            holders.setdefault(commit, set()).add(worker.node_id)
+    return holders
+
+
 class _Board:
     """The workers' slots while one plan is made."""
 
@@ -193,8 +212,9 @@ class _Board:
         self._view = view
         held = by_node(view.active)
         self._loads = {w.node_id: load_of(held.get(w.node_id, [])) for w in view.workers}
-        self._heaps: dict[Requirements, list[_HeapItem]] = {}
-        self._commits = {c for w in view.workers if w.vitals for c in w.vitals.caches}
+        self._holders = _holders(view)
+        self._fit: dict[Requirements, list[Candidate]] = {}
+        self._heaps: dict[tuple[Requirements, str], list[_HeapItem]] = {}
         self.free_slots = sum(
             max(0, worker.slots_now - self._loads[worker.node_id].slots)
             for worker in view.workers
@@ -203,8 +223,10 @@ class _Board:
 
     def place(self, subtask: ReadySubtask) -> Placement | None:
         """Take a slot of the best worker for the subtask, or answer None if there is none."""
-        heap = self._heap(self._wanted(subtask))
-        item = self._best(heap)
+        # A commit that nobody has sets no two subtasks apart.
+        commit = subtask.commit if subtask.commit in self._holders else ""
+        heap = self._heap(requirements(subtask, self._view.now_ms), commit)
+        item = self._best(heap, commit)
         if item is None:
             return None
         _, _, tool, score, candidate = item
@@ -213,38 +235,39 @@ class _Board:
         self.free_slots -= 1
         return Placement(subtask.subtask_id, subtask.attempt, node_id, tool, score)
 
-    def _wanted(self, subtask: ReadySubtask) -> Requirements:
-        """Answer its requirements; a commit that nobody has sets no two subtasks apart."""
-        wanted = requirements(subtask)
-        if wanted.commit and wanted.commit not in self._commits:
-            return replace(wanted, commit="")
-        return wanted
-
-    def _heap(self, wanted: Requirements) -> list[_HeapItem]:
-        heap = self._heaps.get(wanted)
+    def _heap(self, wanted: Requirements, commit: str) -> list[_HeapItem]:
+        heap = self._heaps.get((wanted, commit))
         if heap is None:
-            judged = candidates(self._view.workers, wanted, self._view.settings)
-            heap = [item for item in map(self._item, judged) if item]
+            ranked = (self._item(candidate, commit) for candidate in self._candidates(wanted))
+            heap = [item for item in ranked if item]
             heapify(heap)
-            self._heaps[wanted] = heap
+            self._heaps[wanted, commit] = heap
         return heap
 
-    def _item(self, candidate: Candidate) -> _HeapItem | None:
-        load = self._loads[candidate.worker.node_id]
-        ranked = candidate.rank(load)
+    def _candidates(self, wanted: Requirements) -> list[Candidate]:
+        fit = self._fit.get(wanted)
+        if fit is None:
+            judged = candidates(self._view.workers, wanted, self._view.settings)
+            fit = self._fit[wanted] = [candidate for candidate in judged if candidate.fit]
+        return fit
+
+    def _item(self, candidate: Candidate, commit: str) -> _HeapItem | None:
+        node_id = candidate.worker.node_id
+        load = self._loads[node_id]
+        ranked = candidate.rank(load, cached=node_id in self._holders.get(commit, ()))
         if ranked is None:
             return None
         rank, tool, score = ranked
         return rank, load.slots, tool, score, candidate
 
-    def _best(self, heap: list[_HeapItem]) -> _HeapItem | None:
+    def _best(self, heap: list[_HeapItem], commit: str) -> _HeapItem | None:
         """Answer the best worker: bring the top up to date until it is still the top."""
         while heap:
             top = heap[0]
             candidate = top[4]
             if top[1] == self._loads[candidate.worker.node_id].slots:
                 return top
-            fresh = self._item(candidate)
+            fresh = self._item(candidate, commit)
             if fresh is None:
                 heappop(heap)
             else:
@@ -270,21 +293,22 @@ def _in_order(view: PlanningView) -> list[ReadySubtask]:
         queues.setdefault((level, subtask.task_id), []).append(subtask)
     running = Counter(attempt.task_id for attempt in view.active)
     dealt = []
-    for (level, task_id), queue in queues.items():
+    for place, ((level, task_id), queue) in enumerate(queues.items()):
         queue.sort(key=_order_in_task)
         for turn, subtask in enumerate(queue, start=running[task_id]):
-            key = (-level, turn, subtask.served, subtask.waiting_since_ms, task_id)
-            dealt.append((key, subtask))
+            dealt.append(((-level, turn, subtask.served, place), subtask))
     dealt.sort(key=itemgetter(0))
     return [subtask for _, subtask in dealt]
 
 
 def _level(subtask: ReadySubtask, levels: list[int], view: PlanningView) -> int:
     """Answer the highest priority among those present that waiting has lifted the subtask to."""
+    if subtask.waiting_since_ms is None:
+        return subtask.task_priority
     waited_ms = max(0, view.now_ms - subtask.waiting_since_ms)
     lifted = subtask.task_priority + waited_ms // view.settings.ageing_ms
     return levels[bisect_right(levels, lifted) - 1]
 
 
-def _order_in_task(subtask: ReadySubtask) -> tuple[int, int, str]:
-    return -subtask.priority, subtask.position, subtask.subtask_id
+def _order_in_task(subtask: ReadySubtask) -> tuple[int, int]:
+    return -subtask.priority, subtask.position

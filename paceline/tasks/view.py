@@ -109,10 +109,12 @@ class ReadySubtask:
 
     `attempt` is the number that its next attempt will have. `privacy` is the effective one: the
     subtask's own, or else its task's. `failed_nodes`: where an earlier attempt ended for the node's
-    sake. `waiting_since_ms`: when it became ready, or was created where that is not known.
-    `not_before_ms`: when its back-off ends. `position`: its place in the task. `served`: the
-    highest token that any subtask of its task ever had (0 = none), so that tasks of one priority
-    take turns even when slots free one by one. `commit`: the repository state it starts from.
+    sake. `throttled_until_ms`: by (node, tool), until when a provider's limit holds that this
+    subtask ran into. `waiting_since_ms`: when it became ready; None, where that is not known, means
+    that it does not age. `not_before_ms`: when its back-off ends. `position`: its place in the
+    task, the view's order standing in where all are 0. `served`: the highest token that any subtask
+    of its task ever had (0 = none), so that tasks of one priority take turns even when slots free
+    one by one. `commit`: the repository state that it starts from.
     """
 
     subtask_id: str
@@ -125,7 +127,8 @@ class ReadySubtask:
     privacy: Privacy = Privacy.NORMAL
     labels: Mapping[str, str] = field(default_factory=dict)
     failed_nodes: frozenset[str] = frozenset()
-    waiting_since_ms: int = 0
+    throttled_until_ms: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    waiting_since_ms: int | None = None
     not_before_ms: int = 0
     position: int = 0
     served: int = 0
