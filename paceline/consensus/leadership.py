@@ -134,8 +134,7 @@ class Leadership:
         context = self._advance_reads()
         replication.send(context)
         self._advance_transfer()
-        if committed:
-            replication.dismiss()  # after `send`: who leaves is told so if that is possible
+        replication.dismiss()  # after `send`, which may tell somebody that it is removed
 
     def _leave_joint(self) -> None:
         membership = self._log.membership

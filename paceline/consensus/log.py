@@ -105,7 +105,7 @@ class Log:
     def members(self) -> tuple[str, ...]:
         """Answer everybody who should receive the log, sorted.
 
-        A node that is being removed does until its removal is committed, so that it learns of it.
+        A node that is being removed does until its removal is committed.
         """
         return self._trail.members_since(self.commit_index)
 

@@ -40,6 +40,7 @@ class Replication:
         self._outbox = outbox
         self._peers: dict[NodeId, Progress] = {}
         self._recount = False
+        self._leaving: list[NodeId] = []
         self._heartbeat_due = False
         self._slice: tuple[int, tuple[Entry, ...], int] = (0, (), 0)
         self.now = 0
@@ -58,12 +59,17 @@ class Replication:
                 inflight = Inflight(config.max_inflight_messages, config.max_inflight_bytes)
                 self._peers[node_id] = Progress(next_index, inflight, heard=self.now)
         self._peers = dict(sorted(self._peers.items()))
+        self._leaving = [node_id for node_id in self._leaving if node_id not in self._log.members()]
         self._recount = True
 
     def dismiss(self) -> None:
-        """Stop sending to nodes whose removal is committed."""
-        members = self._log.members()
-        self._peers = {node: peer for node, peer in self._peers.items() if node in members}
+        """Stop sending to those whose removal is committed and who know it, or are not heard."""
+        index = self._log.membership_index
+        for node_id in self._leaving:
+            peer = self._peers[node_id]
+            if min(peer.match, peer.commit_sent) >= index or not self._active(peer):
+                del self._peers[node_id]
+        self._leaving = [node_id for node_id in self._leaving if node_id in self._peers]
 
     def match(self, node_id: NodeId) -> int:
         """Answer up to where a follower has the log; 0 for one that is not known."""
@@ -159,7 +165,11 @@ class Replication:
         matches = {node: peer.match for node, peer in self._peers.items()}
         matches[self._node_id] = self._log.stable_index
         index = reached(self._log.membership, matches)
-        return index >= self.own_from and self._log.commit_to(index)
+        if index < self.own_from or not self._log.commit_to(index):
+            return False
+        members = self._log.members()
+        self._leaving = [node_id for node_id in self._peers if node_id not in members]
+        return True
 
     def confirmed_context(self, newest: int) -> int:
         """Answer the largest heartbeat context that a quorum has repeated."""
