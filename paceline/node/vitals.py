@@ -52,21 +52,31 @@ class Heard:
     at_ms: int
     dead: bool = False
     """Its process is proven gone: its port refuses connections though its machine answers."""
+    restart_index: int = 0
+    """Attempts with a token up to this were given to an earlier process of it; 0 = unknown."""
 
 
 class VitalsTable:
     """What this node has heard of the others, and of itself."""
 
-    def __init__(self, *, clock: Clock) -> None:
+    def __init__(self, *, clock: Clock, applied_index: Callable[[], int]) -> None:
+        """Wire it: `applied_index` answers how far this node's own state is."""
         self._clock = clock
+        self._applied_index = applied_index
         self._heard: dict[NodeId, Heard] = {}
 
     def note(self, vitals: Vitals) -> None:
         """Take newer vitals; older ones (reordered, or of a former process) change nothing."""
         known = self._heard.get(vitals.node_id)
         newest = (known.vitals.incarnation, known.vitals.sequence) if known else (0, 0)
-        if (vitals.incarnation, vitals.sequence) > newest:
-            self._heard[vitals.node_id] = Heard(vitals, self._clock.monotonic_ms())
+        if (vitals.incarnation, vitals.sequence) <= newest:
+            return
+        restart_index = known.restart_index if known else 0
+        if known and vitals.incarnation > known.vitals.incarnation:
+            restart_index = self._applied_index()
+        self._heard[vitals.node_id] = Heard(
+            vitals, self._clock.monotonic_ms(), restart_index=restart_index
+        )
 
     def mark_dead(self, node_id: NodeId) -> None:
         """Note the proof that its process is gone; newer vitals take that back."""

@@ -13,7 +13,7 @@ def vitals(node_id: str = "a", incarnation: int = 1, sequence: int = 1) -> Vital
 
 def test_a_node_lives_while_it_is_heard() -> None:
     clock = ManualClock()
-    table = VitalsTable(clock=clock)
+    table = VitalsTable(clock=clock, applied_index=lambda: 77)
     assert not table.alive("a")
     assert table.silent_ms("a") is None
     table.note(vitals())
@@ -26,7 +26,7 @@ def test_a_node_lives_while_it_is_heard() -> None:
 
 def test_old_and_reordered_vitals_change_nothing() -> None:
     clock = ManualClock()
-    table = VitalsTable(clock=clock)
+    table = VitalsTable(clock=clock, applied_index=lambda: 77)
     table.note(vitals(incarnation=2, sequence=5))
     clock.advance(100)
     for stale in (vitals(incarnation=2, sequence=4), vitals(incarnation=1, sequence=99)):
@@ -36,12 +36,21 @@ def test_old_and_reordered_vitals_change_nothing() -> None:
 
 def test_proof_of_death_holds_until_it_is_heard_again() -> None:
     clock = ManualClock()
-    table = VitalsTable(clock=clock)
+    table = VitalsTable(clock=clock, applied_index=lambda: 77)
     table.note(vitals())
     table.mark_dead("a")
     assert not table.alive("a")
     table.note(vitals(incarnation=2))
     assert table.alive("a")
+
+
+def test_a_new_process_marks_what_was_given_to_the_earlier_one() -> None:
+    table = VitalsTable(clock=ManualClock(), applied_index=lambda: 77)
+    for incarnation, expected in ((1, 0), (2, 77)):
+        table.note(vitals(incarnation=incarnation))
+        heard = table.get("a")
+        assert heard is not None
+        assert heard.restart_index == expected
 
 
 def test_a_lease_counts_from_when_the_beat_was_sent() -> None:

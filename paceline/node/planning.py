@@ -1,0 +1,111 @@
+"""The picture that the planner is shown: the replicated state, the vitals, and the time."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from paceline.clock import Clock
+from paceline.ids import NodeId
+from paceline.node.vitals import VitalsTable
+from paceline.tasks import queries
+from paceline.tasks.model import ResultStatus
+from paceline.tasks.queries_work import ActiveAttempt as StoredAttempt
+from paceline.tasks.queries_work import ReadySubtask as StoredSubtask
+from paceline.tasks.queries_workers import registered_workers
+from paceline.tasks.view import (
+    ActiveAttempt,
+    PlanningSettings,
+    PlanningView,
+    ReadySubtask,
+    WorkerView,
+)
+
+NODES_FAULT = frozenset({ResultStatus.ERROR, ResultStatus.AUTH, ResultStatus.QUOTA})
+"""Results that say more about the node than about the work."""
+
+
+class Planning:
+    """Reads pictures for a leader."""
+
+    def __init__(
+        self,
+        *,
+        connection: sqlite3.Connection,
+        vitals: VitalsTable,
+        clock: Clock,
+        settings: PlanningSettings,
+        trusted: frozenset[NodeId] = frozenset(),
+    ) -> None:
+        self._connection = connection
+        self._vitals = vitals
+        self._clock = clock
+        self._settings = settings
+        self._trusted = trusted
+
+    def view(self, *, leading_since_ms: int, applied_index: int) -> PlanningView:
+        """Answer the picture of now. `leading_since_ms` is on the monotonic clock."""
+        now_ms = self._clock.now_ms()
+        return PlanningView(
+            now_ms=now_ms,
+            workers=tuple(self._workers(leading_since_ms)),
+            ready=tuple(map(_ready, queries.ready_subtasks(self._connection, now_ms))),
+            active=tuple(map(_active, queries.active_attempts(self._connection))),
+            applied_index=applied_index,
+            settings=self._settings,
+        )
+
+    def next_ready_ms(self) -> int | None:
+        """Answer when the next back-off ends, on the wall clock; None if nothing waits for one."""
+        return queries.next_ready_ms(self._connection, self._clock.now_ms())
+
+    def _workers(self, leading_since_ms: int) -> Iterable[WorkerView]:
+        leading_ms = self._clock.monotonic_ms() - leading_since_ms
+        for worker in registered_workers(self._connection):
+            node_id = worker.node_id
+            heard = self._vitals.get(node_id)
+            silent_ms = self._vitals.silent_ms(node_id)
+            yield WorkerView(
+                node_id=node_id,
+                name=worker.name,
+                status=worker.status,
+                slots=worker.slots,
+                tools=worker.tools,
+                labels=worker.labels,
+                trusted=node_id in self._trusted,
+                vitals=heard.vitals if heard else None,
+                silent_ms=leading_ms if silent_ms is None else min(silent_ms, leading_ms),
+                dead=heard.dead if heard else False,
+                restart_index=heard.restart_index if heard else 0,
+            )
+
+
+def _ready(stored: StoredSubtask) -> ReadySubtask:
+    spec = stored.spec
+    return ReadySubtask(
+        subtask_id=stored.subtask_id,
+        task_id=stored.task_id,
+        name=spec.name,
+        tools=spec.tools,
+        attempt=stored.next_attempt,
+        priority=spec.priority,
+        task_priority=stored.task_priority,
+        privacy=stored.privacy,
+        labels=spec.labels,
+        failed_nodes=frozenset(
+            tried.node_id for tried in stored.tried if tried.result_status in NODES_FAULT
+        ),
+        commit=stored.repository.commit if stored.repository else "",
+    )
+
+
+def _active(stored: StoredAttempt) -> ActiveAttempt:
+    return ActiveAttempt(
+        subtask_id=stored.ref.subtask_id,
+        task_id=stored.task_id,
+        attempt=stored.ref.attempt,
+        token=stored.ref.token,
+        node_id=stored.node_id,
+        tool=stored.tool,
+        status=stored.status,
+        allocated_at_ms=stored.allocated_at_ms,
+        started_at_ms=stored.started_at_ms,
+    )
