@@ -158,7 +158,9 @@ class Client:
             here = server.read(lambda error: self._may_read(task, server, number, least, error))
         else:
             data = encode_command(task.command)
-            here = server.propose(data, lambda decision: self._decided(task, data, number, decision))
+            here = server.propose(
+                data, lambda decision: self._decided(task, data, number, decision)
+            )
         if not here:
             self._world.after(self._travel_us(), lambda: self._again(task, number))
 

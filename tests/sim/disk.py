@@ -1,7 +1,7 @@
 """A disk that is slow, full or broken, and forgets what was not synced when the power goes.
 
-`Disk` is what survives a crash; `SimStorage` is one life's `LogStorage` on it. Writes are queued and
-drained in groups, as the SQLite storage does: a group is durable when its latency has passed. A
+`Disk` is what survives a crash; `SimStorage` is one life's `LogStorage` on it. Writes are queued
+and drained in groups, as the SQLite storage does: a group is durable when its latency has passed. A
 crash keeps a random beginning of what was queued (each write whole or not at all: a torn one is
 dropped, as a transaction is). A flipped bit must be found by `load`.
 """
@@ -15,14 +15,14 @@ from paceline.codec import decode
 from paceline.consensus.messages import (
     Entry,
     EntryKind,
-    HardState,
     Membership,
     SnapshotMeta,
 )
 from paceline.consensus.storage.protocol import LogWrite, StoredLog
 from paceline.errors import CorruptStorage
-from tests.sim.world import MILLISECOND, World
+from tests.sim.world import MILLISECOND, SECOND, World
 
+WORST_LATENCY_US = 3 * SECOND
 NOTHING = SnapshotMeta(0, 0, Membership())
 
 
@@ -262,7 +262,7 @@ class SimStorage:
         self._draining = len(self._waiting)
         conditions, chance = self._disk.conditions, self._disk.random.random
         latency_us = conditions.latency_us + int(chance() * conditions.jitter_us)
-        self._world.after(latency_us * conditions.slow, self._drained)
+        self._world.after(min(latency_us * conditions.slow, WORST_LATENCY_US), self._drained)
 
     def _drained(self) -> None:
         if self._dead:

@@ -8,8 +8,8 @@ one whole log before it, so that every check here takes constant time.
 The names of the invariants are those of the paper (figure 3) where it has one.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from paceline.codec import decode
@@ -18,6 +18,7 @@ from paceline.consensus.messages import (
     AppendReply,
     Entry,
     EntryKind,
+    HardState,
     Heartbeat,
     InstallSnapshot,
     Membership,
@@ -28,11 +29,12 @@ from paceline.consensus.messages import (
     VoteReply,
     VoteRequest,
 )
-from paceline.consensus.storage.protocol import LogWrite
+from paceline.consensus.storage.protocol import LogWrite, StoredLog
 from tests.sim.disk import Disk, LogImage
 from tests.sim.machine import KvState, decode_command
 from tests.sim.world import World
 
+NO_LOG = StoredLog(HardState(), None, ())
 FROM_LEADERS = (Append, Heartbeat, InstallSnapshot, TimeoutNow, ReadReply)
 
 
@@ -65,6 +67,11 @@ class Node(Protocol):
     @property
     def durable_applied(self) -> int:
         """Answer up to where the applied state survives a loss of power."""
+        ...
+
+    @property
+    def handed_over(self) -> bool:
+        """Answer whether everything that the core has in memory was handed to the storage."""
         ...
 
     def glance(self) -> Glance:
@@ -116,6 +123,10 @@ class Observer:
         """Check what a core says of itself against what it said before."""
         seen, now = self._seen[node.name], node.glance()
         before = seen.glance
+        if now.applied > now.commit:
+            self._fail("only what is committed is applied", f"{node.name}: {now}")
+        if not node.handed_over:  # then `node.queued` says nothing about the commit index
+            now = replace(now, commit=before.commit)
         if now == before:
             return
         seen.glance = now
@@ -123,8 +134,6 @@ class Observer:
             self._fail("terms only grow", f"{node.name} went from {before.term} to {now.term}")
         if now.commit < before.commit or now.applied < before.applied:
             self._fail("commit and applied only grow", f"{node.name}: {before} to {now}")
-        if now.applied > now.commit:
-            self._fail("only what is committed is applied", f"{node.name}: {now}")
         if now.leads and not (before.leads and before.term == now.term):
             self._elected(node, now.term)
         if now.commit > before.commit:
@@ -135,9 +144,15 @@ class Observer:
         self._leads(node.name, term)
         log = node.queued
         memberships = (log.membership, self._seen[node.name].membership)
-        if not any(self._quorum(m, lambda disk: disk.votes.get(term) == node.name) for m in memberships):
+
+        def voted(voter: str) -> bool:
+            return self._votes.get((voter, term)) == node.name
+
+        if node.disk.durable.votes.get(term) == node.name:  # its own vote need not be sent
+            self._votes[node.name, term] = node.name
+        if not any(_quorum(each, voted) for each in memberships):
             self._fail(
-                "leaders have a quorum's durable votes",
+                "leaders have a quorum's votes",
                 f"{node.name} leads term {term} of {log.membership.voters}",
             )
         for earlier, index in self._committed_in.items():
@@ -155,16 +170,6 @@ class Observer:
     def _contains(self, log: LogImage, index: int) -> bool:
         """Answer whether the log has the committed entry at `index`, or a state that has it."""
         return index <= log.base.index or log.term_at(index) == self.committed[index]
-
-    def _quorum(self, membership: Membership, has: Callable[[LogImage], bool]) -> bool:
-        """Answer whether a majority of each half of the membership has it on the disk."""
-        halves = [membership.voters, membership.outgoing or membership.voters]
-        return all(self._majority(half, has) for half in halves)
-
-    def _majority(self, voters: Iterable[str], has: Callable[[LogImage], bool]) -> bool:
-        disks = [self._disks.get(voter) for voter in voters]
-        count = sum(disk is not None and has(disk.durable) for disk in disks)
-        return count * 2 > len(disks)
 
     # --- commitment -------------------------------------------------------------------------------
 
@@ -195,10 +200,11 @@ class Observer:
                 f"{node.name} commits {index} of term {term} in term {now.term}",
             )
 
-        def has(disk: LogImage) -> bool:
+        def has(voter: str) -> bool:
+            disk = self._disks[voter].durable if voter in self._disks else LogImage(NO_LOG)
             return disk.term_at(index) == term or index <= disk.base.index
 
-        if not any(self._quorum(each, has) for each in (log.membership, previous)):
+        if not any(_quorum(each, has) for each in (log.membership, previous)):
             self._fail(
                 "a quorum has what is committed",
                 f"{node.name} commits {index} of term {term}; voters {log.membership.voters}"
@@ -261,7 +267,9 @@ class Observer:
     def _marks_snapshot(self, node: Node, meta: SnapshotMeta) -> None:
         log = node.queued
         if meta.index < log.base.index:
-            self._fail("snapshots only go forward", f"{node.name}: {log.base.index} to {meta.index}")
+            self._fail(
+                "snapshots only go forward", f"{node.name}: {log.base.index} to {meta.index}"
+            )
         self._is_committed(node.name, meta)
         last = min(self.max_commit, log.last_index)
         if last > meta.index and log.term_at(last) == self.committed[last]:
@@ -277,8 +285,8 @@ class Observer:
             return
         if first <= self.max_commit and log.term_at(first) == self.committed[first]:
             self._fail("what is committed stays", f"{node.name} truncates from {first}")
-        seen = self._seen[node.name].glance
-        if seen.leads and node.glance() == seen:
+        seen, now = self._seen[node.name].glance, node.glance()
+        if seen.leads and now.leads and now.term == seen.term:
             self._fail("leader append-only", f"{node.name} truncates from {first}")
 
     def _matches(self, name: str, entry: Entry, previous_term: int | None) -> None:
@@ -353,7 +361,10 @@ class Observer:
         self._sent.setdefault(term, {})[meta.index] = meta.term
 
     def _votes_for(self, node: Node, candidate: str, term: int) -> None:
-        if node.disk.durable.votes.get(term) != candidate:
+        disk = (
+            node.disk.durable
+        )  # once a later term is durable, there is no second vote in this one
+        if disk.votes.get(term) != candidate and disk.hard_state.term <= term:
             self._fail("durable before revealed", f"{node.name} votes for {candidate} in {term}")
         known = self._votes.setdefault((node.name, term), candidate)
         if known != candidate:
@@ -412,6 +423,12 @@ class Observer:
 
     def _fail(self, invariant: str, text: str) -> None:
         self._world.fail(invariant, text)
+
+
+def _quorum(membership: Membership, agrees: Callable[[str], bool]) -> bool:
+    """Answer whether a majority of each half of the membership agrees."""
+    halves = [membership.voters, membership.outgoing or membership.voters]
+    return all(sum(map(agrees, half)) * 2 > len(half) for half in halves)
 
 
 def _revealed_term(message: Message) -> int:

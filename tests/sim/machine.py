@@ -1,7 +1,7 @@
 """A small state machine with everything that makes a real one difficult.
 
-Keys hold a register or a list. Clients have sessions: the machine remembers the last request of each
-and its result, so that a request that is in the log twice takes effect once. Applied state is
+Keys hold a register or a list. Clients have sessions: the machine remembers the last request of
+each and its result, so that a request that is in the log twice takes effect once. Applied state is
 durable later than it is visible (as SQLite's is in WAL mode with `synchronous=NORMAL`): when the
 power goes, it falls back to some earlier point, but never behind the last `make_durable`.
 

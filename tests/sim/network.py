@@ -1,9 +1,9 @@
 """A network that delays, loses, repeats, reorders and cuts.
 
-What travels is bytes. A link is one direction between two nodes; a connection is both. Links can be
-cut (what is sent or arrives then is gone), clogged (what is sent waits until the clog goes: the
-"swizzle" of FoundationDB's tests) or slow. A dropped connection loses what is under way on it and is
-noticed by both ends, as a closed TCP connection is.
+What travels is bytes. A link is one direction between two nodes; a connection is both. Links can
+be cut (what is sent or arrives then is gone), clogged (what is sent waits until the clog goes: the
+"swizzle" of FoundationDB's tests) or slow. A dropped connection loses what is under way on it and
+is noticed by both ends, as a closed TCP connection is.
 
 The bulk lane is a second connection per pair: in order, with a bandwidth.
 """

@@ -113,14 +113,18 @@ class Process:
     def glance(self) -> Glance:
         """See Node."""
         core = self._core
-        # What came in since the last pump has not been handed to the storage yet.
-        commit = min(core.commit_index, self._storage.queued.last_index)
-        return Glance(core.term, core.role == "leader", commit, self._machine.state.index)
+        applied = self._machine.state.index
+        return Glance(core.term, core.role == "leader", core.commit_index, applied)
+
+    @property
+    def handed_over(self) -> bool:
+        """See Node."""
+        return not self._pump_due
 
     # --- its life ---------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start from what the disks hold; a disk that is found to be broken is never tried again."""
+        """Start from what the disks hold; one that is found to be broken is not tried again."""
         if self.up or self.lost:
             return
         self._life += 1

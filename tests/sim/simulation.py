@@ -52,15 +52,13 @@ class Simulation:
         names = tuple(f"n{number}" for number in range(1, scenario.voters + 1))
         founding = Membership(voters=names)
         self.observer = Observer(self.world, founding)
-        self.network = Network(
-            world=self.world, conditions=scenario.network, deliver=self._deliver
-        )
+        self.network = Network(world=self.world, conditions=scenario.network, deliver=self._deliver)
         self.processes: dict[str, Process] = {}
         self.history = History()
         mark = StoredLog(HardState(), SnapshotMeta(0, 0, founding), ())
         for name in names:
             self._new_process(name, mark)
-        self.clients = [self._new_client(f"c{number}") for number in range(scenario.clients)]
+        self.clients = [self._new_client(f"c{n}", self._up) for n in range(scenario.clients)]
         self._faults = Faults(
             world=self.world,
             network=self.network,
@@ -125,13 +123,17 @@ class Simulation:
         self.processes[name] = process
         return process
 
-    def _new_client(self, name: str) -> Client:
+    def _members_up(self) -> Sequence[Process]:
+        members = self.observer.membership.members
+        return [process for process in self._up() if process.name in members]
+
+    def _new_client(self, name: str, servers: Callable[[], Sequence[Process]]) -> Client:
         return Client(
             world=self.world,
             observer=self.observer,
             name=name,
             history=self.history,
-            servers=self._up,
+            servers=servers,
             pause_ms=self.scenario.client_pause_ms,
         )
 
@@ -196,15 +198,27 @@ class Simulation:
         deadline_us = world.now_us + HEALING_TIMEOUTS * self.scenario.election_us + 5 * SECOND
         while not done():
             if world.now_us >= deadline_us:
-                world.fail("liveness", f"not after {HEALING_TIMEOUTS} election timeouts: {what}")
+                world.fail(
+                    "liveness",
+                    f"not after {HEALING_TIMEOUTS} election timeouts: {what}\n{self._overview()}",
+                )
             world.run(world.now_us + GLANCE_US)
+
+    def _overview(self) -> str:
+        """Answer how everybody is, one line each."""
+        membership, last = self.observer.membership, self.observer.max_commit
+        lines = [f"  committed {last}, members {membership}"]
+        for process in self._all():
+            state = f"{process.glance()}, {process.unanswered} wait" if process.up else "down"
+            lines.append(f"  {process.name}: {state}")
+        return "\n".join(lines)
 
     def _write_once(self) -> Condition:
         return self._begin("append", KEYS[1])
 
     def _begin(self, kind: str, key: str) -> Condition:
         """Let a fresh client do one operation, again and again until it gets through."""
-        client = self._new_client(f"last {kind} {key}")
+        client = self._new_client(f"last {kind} {key}", self._members_up)
         client.stop()
         client.begin(kind, key)
 
@@ -218,21 +232,21 @@ class Simulation:
     def _converged(self) -> bool:
         """Answer whether all members that are up have applied everything, and nobody waits."""
         membership, last = self.observer.membership, self.observer.max_commit
-        up = [process for process in self._up() if process.name in membership.members]
+        up = self._members_up()
         leaders = [process for process in up if process.leads]
         return (
             not membership.joint
             and bool(leaders)
             and max(leader.term for leader in leaders) == max(process.term for process in up)
             and all(process.state.index == last for process in up)
-            and all(process.unanswered == 0 for process in self._up())
+            and all(process.unanswered == 0 for process in up)
         )
 
     # --- the end ----------------------------------------------------------------------------------
 
     def _final_checks(self) -> None:
         world, observer = self.world, self.observer
-        members = [p for p in self._up() if p.name in observer.membership.members]
+        members = self._members_up()
         states = {process.state.encode() for process in members}
         if len(states) != 1:
             world.fail("state machine safety", f"{len(states)} states after {len(members)} agree")
