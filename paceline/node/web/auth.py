@@ -14,7 +14,6 @@ Cookies are shared by all ports of a host; ours has the port in its name.
 
 import hashlib
 import hmac
-import os
 import secrets
 import stat
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pathlib import Path
 from starlette.requests import Request
 
 from paceline.errors import StorageError
+from paceline.node.data_dir import write_atomically
 from paceline.node.web.errors import Refused
 
 TOKEN_BYTES = 32
@@ -46,20 +46,11 @@ def read_or_make_token(path: Path) -> str:
             token = path.read_text(encoding="ascii").strip()
             if len(token) >= TOKEN_BYTES:
                 return token
-        return _make_token(path)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        write_atomically(path, token + "\n")
+        return token
     except (OSError, UnicodeDecodeError) as error:
         raise StorageError(f"cannot keep the REST token in {path}: {error}") from error
-
-
-def _make_token(path: Path) -> str:
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(token + "\n")
-    fresh.replace(path)
-    return token
 
 
 class Expiring:

@@ -16,6 +16,7 @@ from paceline.node.web.auth import LINK_LIFE_S, SESSION_LIFE_S, Guard
 from paceline.node.web.call import Call, Row, answer
 from paceline.node.web.errors import Refused
 from paceline.node.web.ports import Document, TaskQuery
+from paceline.node.web.schemas import LoginQuery
 
 TASKS_SHOWN = 50
 
@@ -55,10 +56,7 @@ async def make_link(call: Call) -> Response:
 async def log_in(call: Call) -> Response:
     """Turn a one-time link into a session cookie, which opens reading only."""
     guard: Guard = call.request.app.state.guard
-    secrets = call.request.query_params.getlist("token")
-    if len(secrets) != 1:
-        raise Refused(403, "Forbidden", "this link is not whole; `paceline web` makes another")
-    session = guard.log_in(secrets[0])
+    session = guard.log_in(call.query.token)
     response = RedirectResponse("/", 303)
     response.set_cookie(
         guard.cookie, session, max_age=SESSION_LIFE_S, httponly=True, samesite="strict"
@@ -81,6 +79,7 @@ ROWS = (
     Row("POST", "/api/v1/login-links", make_link, "Make a one-time link", "url", status=201),
 )
 PUBLIC_ROWS = (
+    Row("GET", "/login", log_in, "Open the page", "a redirect", query=LoginQuery, public=True),
     Row("GET", "/", page, "The status page", "HTML", public=True),
     Row("GET", "/static/{id}", static, "The page's files", "text", public=True),
 )

@@ -125,6 +125,12 @@ class EventsQuery(Schema):
     follow: bool = False
 
 
+class LoginQuery(Schema):
+    """The secret of a one-time link."""
+
+    token: Name = ""
+
+
 def parse_json(model: type[M], text: bytes) -> M:
     """Read a request's body; an empty one is an empty object. Raise InputError."""
     try:

@@ -63,7 +63,6 @@ _ROWS = (
     *DOCUMENTED,
     *page.ROWS[:1],
     *page.PUBLIC_ROWS,
-    Row("GET", "/login", page.log_in, "Open the page", "a redirect", public=True),
 )
 
 
