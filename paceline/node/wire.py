@@ -9,6 +9,7 @@ bytes that announce an enormous array must not make this node allocate it. A bod
 Who sent a frame is not part of it: the transport knows that from the connection's key.
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
@@ -74,7 +75,7 @@ MESSAGES_LIMIT: Final = 4096
 _packer = msgpack.Packer(use_bin_type=True)
 
 
-def encode_frame(messages: list[int | bytes]) -> bytes:
+def encode_frame(messages: Sequence[int | bytes]) -> bytes:
     """Encode `[kind, body, kind, body, ...]`, at most MESSAGES_LIMIT pairs."""
     frame: bytes = _packer.pack((PROTOCOL_VERSION, messages))
     return frame
