@@ -115,7 +115,7 @@ async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
             job = await prepare(work, desk, tool, log)
     except TimeoutError:
         raise TimedOut("inputs and repository did not come here in time") from None
-    outcome = await _run(tool, job, log)
+    outcome = await _run(tool, job, Transcript(log, desk.redactor))
     if outcome.status is not ResultStatus.OK:
         return outcome
     try:
@@ -125,9 +125,8 @@ async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
     return replace(outcome, output=output)
 
 
-async def _run(tool: BaseTool, job: Job, log: LogWriter) -> Outcome:
+async def _run(tool: BaseTool, job: Job, transcript: Transcript) -> Outcome:
     """Run the tool to its end, within its time and some more."""
-    transcript = Transcript(log)
     limit_s = job.timeout_s + OVERTIME_S if job.timeout_s else None
     try:
         async with asyncio.timeout(limit_s) as overtime, aclosing(tool.run(job)) as events:
@@ -154,7 +153,7 @@ def _outcome(transcript: Transcript, tool: BaseTool) -> Outcome:
         raise ToolError(f"the tool {tool.name} ended without a result")
     outcome = Outcome(
         result.status,
-        shorten(transcript.text),
+        transcript.text,
         exit_code=result.exit_code,
         usage=transcript.usage,
         cost_usd=result.cost_usd,

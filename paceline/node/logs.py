@@ -159,8 +159,8 @@ class LogWriter:
         """Set at the next line or at the end; whoever waits takes the event before reading."""
         self.dropped_lines = 0
 
-    def write(self, stream: str, line: str) -> None:
-        """Append a line, without its secrets; past the limit it only counts."""
+    def write(self, stream: str, line: str) -> str:
+        """Append a line without its secrets, and answer it so; past the limit it only counts."""
         state = self._streams.setdefault(stream, RedactedStream(self._redactor))
         line = _shorten(state.line(line.replace("\n", "\\n")))
         self._remember(line)
@@ -170,9 +170,10 @@ class LogWriter:
                 self._append(_encode(LogLine(self._clock.now_ms(), "node", LIMIT_NOTE)))
             self._room_bytes = 0
             self.dropped_lines += 1
-            return
-        self._room_bytes -= len(record)
-        self._append(record)
+        else:
+            self._room_bytes -= len(record)
+            self._append(record)
+        return line
 
     def tail(self) -> str:
         """Answer the last lines, at most 4 KiB."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 
 from paceline.node.logs import LogWriter
+from paceline.node.redaction import Redactor
 from paceline.tools.events import Event, Final, Log, Text, ToolCall, ToolResult, Usage
 from paceline.tools.lines import LineSplitter
 
@@ -15,8 +16,9 @@ ARGUMENTS_LIMIT = 1000
 class Transcript:
     """Takes the events of one run, in order."""
 
-    def __init__(self, log: LogWriter) -> None:
+    def __init__(self, log: LogWriter, redactor: Redactor) -> None:
         self._log = log
+        self._redactor = redactor
         self._words = LineSplitter()
         self._said = ""
         self._usage: dict[str, int] = {}
@@ -28,7 +30,6 @@ class Transcript:
             case Log(stream, line):
                 self._log.write(stream, line)
             case Text(text):
-                self._said = (self._said + text)[-TEXT_LIMIT_BYTES:]
                 self._write_words(self._words.feed(text.encode("utf-8", "replace")))
             case ToolCall(name, arguments):
                 shown = json.dumps(arguments, default=str, ensure_ascii=False)
@@ -54,12 +55,17 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        """Answer the result's own words, else the end of what the agent said."""
-        return (self._result.text if self._result else "") or self._said
+        """Answer the result's own words, else the end of what the agent said; at most 16 KiB.
+
+        Secrets are taken out first, so that none is cut in two and stays.
+        """
+        text = self._result.text if self._result else ""
+        return shorten(self._redactor.text(text[: 4 * TEXT_LIMIT_BYTES]) or self._said)
 
     def _write_words(self, lines: Iterable[str]) -> None:
         for line in lines:
-            self._log.write("text", line)
+            written = self._log.write("text", line)
+            self._said = f"{self._said}\n{written}".lstrip("\n")[-TEXT_LIMIT_BYTES:]
 
 
 def shorten(text: str, limit_bytes: int = TEXT_LIMIT_BYTES) -> str:

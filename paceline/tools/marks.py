@@ -45,6 +45,10 @@ class Mark:
         """Answer who carries it, or is in that session. Zombies are not alive."""
         return await asyncio.to_thread(_find, (self.value,), session)
 
+    async def terminate(self, session: int | None = None) -> None:
+        """Ask all of them, once, to end."""
+        await asyncio.to_thread(_signal_all, (self.value,), session, signal.SIGTERM)
+
     async def kill(self, session: int | None = None) -> bool:
         """Kill all of them. Answer whether nobody is left."""
         return await asyncio.to_thread(_kill_all, (self.value,), session)
@@ -79,25 +83,35 @@ def _kill_all(values: Collection[str], session: int | None) -> bool:
     while pids := _find(values, session):
         if time.monotonic() > give_up:
             return False
-        for pid in pids:
-            _kill(pid, values, session)
+        _signal_each(pids, values, session, signal.SIGKILL)
         time.sleep(pause_s)
         pause_s = min(0.05, pause_s * 2)
     return True
 
 
-def _kill(pid: int, values: Collection[str], session: int | None) -> None:
-    """Kill `pid` if it is still the one that was found: numbers are used again."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if not _HAS_PIDFD:
-            os.kill(pid, signal.SIGKILL)
-            return
-        handle = os.pidfd_open(pid)
-        try:
-            if _belongs(pid, _needles(values), session):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-        finally:
-            os.close(handle)
+def _signal_all(values: Collection[str], session: int | None, number: signal.Signals) -> None:
+    _signal_each(_find(values, session), values, session, number)
+
+
+def _signal_each(
+    pids: Iterable[int], values: Collection[str], session: int | None, number: signal.Signals
+) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            _signal(pid, values, session, number)
+
+
+def _signal(pid: int, values: Collection[str], session: int | None, number: signal.Signals) -> None:
+    """Signal `pid` if it is still the process that was found: numbers are used again."""
+    if not _HAS_PIDFD:
+        os.kill(pid, number)
+        return
+    handle = os.pidfd_open(pid)
+    try:
+        if _belongs(pid, _needles(values), session):
+            signal.pidfd_send_signal(handle, number)
+    finally:
+        os.close(handle)
 
 
 def _find(values: Collection[str], session: int | None) -> list[int]:

@@ -208,8 +208,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
     async def stop(self) -> None:
         """End it and all that it started: TERM, grace, KILL. Harmless when it is over."""
         if not self._exited.is_set():
-            self._signal_group(signal.SIGTERM)
-            await self._wait_until_gone(self._spec.grace_s)
+            await self._terminate()
         await self._kill_leftovers()
         await _wait(self._exited, KILL_LIMIT_S)
         self._transport.close()
@@ -303,8 +302,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         timeout_s = self._spec.timeout_s or math.inf
         over = self._loop.time() >= self._started + timeout_s
         self.ending = Ending.TIMEOUT if over else Ending.IDLE
-        self._signal_group(signal.SIGTERM)
-        await self._wait_until_gone(self._spec.grace_s)
+        await self._terminate()
         await self._kill_leftovers()
 
     # --- ending it ---
@@ -313,10 +311,14 @@ class ChildProcess(asyncio.SubprocessProtocol):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    async def _wait_until_gone(self, grace_s: float) -> None:
-        """Wait for the child, then for what it started, to end by themselves."""
-        give_up = self._loop.time() + grace_s
-        await _wait(self._exited, grace_s)
+    async def _terminate(self) -> None:
+        """Ask the child and all that it started to end, and wait for that, within the grace."""
+        give_up = self._loop.time() + self._spec.grace_s
+        if self._mark:
+            await self._mark.terminate(self.pid)
+        else:
+            self._signal_group(signal.SIGTERM)
+        await _wait(self._exited, self._spec.grace_s)
         # Nothing tells when a process ends that is not our own child: look again and again.
         while self._mark and self._loop.time() < give_up and await self._mark.alive(self.pid):  # noqa: ASYNC110
             await asyncio.sleep(GONE_POLL_S)

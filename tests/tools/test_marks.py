@@ -1,0 +1,64 @@
+import os
+import subprocess
+from pathlib import Path
+
+from paceline.tools import marks
+from paceline.tools.marks import MARK_VARIABLE, Mark, sweep
+from tests.tools.children import lives, run
+
+
+def start(mark: Mark) -> "subprocess.Popen[bytes]":
+    """Start a process that carries a mark, as a node that crashed would have left it."""
+    environment = {"PATH": os.environ["PATH"], MARK_VARIABLE: mark.value}
+    return subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True)
+
+
+def test_a_crashed_nodes_processes_are_swept(tmp_path: Path) -> None:
+    ours, other = Mark.create(tmp_path / "a.mark"), Mark.create(tmp_path / "b.mark")
+    left, spared = start(ours), start(other)
+    try:
+        assert run(sweep([ours.file])) == 1
+        assert left.wait(timeout=10) == -9
+        assert lives(spared.pid)
+        assert not ours.file.exists()
+        assert other.file.exists()
+    finally:
+        spared.kill()
+        spared.wait()
+
+
+def test_a_damaged_mark_file_kills_nobody(tmp_path: Path) -> None:
+    """An empty mark would be carried by everybody."""
+    empty = tmp_path / "run.mark"
+    empty.write_text("")
+    mark = Mark.create(tmp_path / "b.mark")
+    bystander = start(mark)
+    try:
+        assert run(sweep([empty])) == 1
+        assert lives(bystander.pid)
+        assert not empty.exists()
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_the_portable_search_finds_the_same(tmp_path: Path) -> None:
+    mark = Mark.create(tmp_path / "a.mark")
+    process = start(mark)
+    try:
+        assert marks._find([mark.value], None) == [process.pid]
+        assert list(marks._find_portably([mark.value], None)) == [process.pid]
+        assert list(marks._find_portably(["0" * 32], process.pid)) == [process.pid]
+    finally:
+        process.kill()
+        process.wait()
+    assert marks._find([mark.value], process.pid) == []
+
+
+def test_zombies_are_not_alive(tmp_path: Path) -> None:
+    mark = Mark.create(tmp_path / "a.mark")
+    process = start(mark)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert run(mark.alive(process.pid)) == []
+    process.wait()
