@@ -1,0 +1,278 @@
+"""What the coordinator and the workers read of the replicated state: typed rows.
+
+The coordinator asks on every change and every heartbeat, so these cost by what they answer and not
+by the size of the state: each is a range of one index. SQLite is told which (`INDEXED BY`, and
+`CROSS JOIN` for the order), because it may guess otherwise as the state grows.
+"""
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+from paceline import codec
+from paceline.errors import NotFound
+from paceline.tasks import phases
+from paceline.tasks.commands import AttemptRef
+from paceline.tasks.model import (
+    AttemptStatus,
+    CheckpointFrequency,
+    Output,
+    Privacy,
+    Repository,
+    ResultStatus,
+    SubtaskSpec,
+    TaskSpec,
+)
+
+READY_LIMIT: Final = 1_000
+SPECS_CACHED: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An earlier attempt of a subtask that waits again."""
+
+    attempt: int
+    node_id: str
+    tool: str
+    status: AttemptStatus
+    result_status: ResultStatus | None
+    """None where the node was lost."""
+    finished_at_ms: int
+    retryable_after_ms: int | None = None
+    """With `quota`: this tool on this node is throttled for so long after it finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadySubtask:
+    """A subtask that may be given out now."""
+
+    subtask_id: str
+    task_id: str
+    spec: SubtaskSpec
+    task_priority: int
+    privacy: Privacy
+    """The subtask's own, or else its task's."""
+    tool_preferences: tuple[str, ...]
+    """The task's."""
+    attempts: int
+    """How many it has had: the next is this plus 1."""
+    failures: int
+    """How many of them failed by themselves since it was submitted or last retried."""
+    tried: tuple[Tried, ...] = ()
+    repository: Repository | None = None
+
+    @property
+    def next_attempt(self) -> int:
+        """Answer the number for `Placement.attempt`."""
+        return self.attempts + 1
+
+    @property
+    def failed_nodes(self) -> frozenset[str]:
+        """Answer the nodes on which it failed or was lost."""
+        return frozenset(each.node_id for each in self.tried)
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveAttempt:
+    """An attempt that is allocated or running."""
+
+    ref: AttemptRef
+    task_id: str
+    node_id: str
+    tool: str
+    status: AttemptStatus
+    cancel_requested: bool
+    allocated_at_ms: int
+    started_at_ms: int | None
+    spec: SubtaskSpec
+    """Its timeouts, among others."""
+
+    @property
+    def subtask_id(self) -> str:
+        """Answer the subtask's id."""
+        return self.ref.subtask_id
+
+
+_WORKED: Final = ", ".join(f"'{status}'" for status in sorted(phases.WORKED_TASK))
+
+_READY: Final = f"""
+SELECT s.subtask_no, s.subtask_id, s.task_id, p.spec, s.task_priority, t.privacy_level,
+       t.tool_preferences, s.attempts, s.failures, t.repository
+FROM subtasks s INDEXED BY subtasks_ready
+CROSS JOIN tasks t ON t.task_id = s.task_id
+JOIN subtask_specs p ON p.subtask_no = s.subtask_no
+WHERE s.status = 'pending' AND s.unmet = 0 AND t.status IN ({_WORKED})
+"""
+
+_BY_URGENCY: Final = " ORDER BY s.task_priority DESC, s.priority DESC, s.subtask_no LIMIT ?"
+
+_ACTIVE: Final = """
+SELECT s.subtask_id, a.attempt, a.token, s.task_id, a.node_id, a.tool, a.status,
+       s.cancel_requested, a.allocated_at, a.started_at, p.spec
+FROM attempts a INDEXED BY attempts_active
+CROSS JOIN subtasks s ON s.subtask_no = a.subtask_no
+JOIN subtask_specs p ON p.subtask_no = a.subtask_no
+WHERE a.finished_at IS NULL
+"""
+
+
+def ready_subtasks(
+    connection: sqlite3.Connection, now_ms: int, limit: int = READY_LIMIT
+) -> list[ReadySubtask]:
+    """Answer at most `limit` subtasks that may be given out now, the most urgent first.
+
+    Urgent is: higher priority of the task, then of the subtask, then submitted earlier. Of those
+    that waited for a retry, the ones that have been due the longest are considered.
+    """
+    never_held = connection.execute(_READY + " AND s.not_before = 0" + _BY_URGENCY, (limit,))
+    found = never_held.fetchall()
+    found += connection.execute(
+        _READY + " AND s.not_before > 0 AND s.not_before <= ? ORDER BY s.not_before LIMIT ?",
+        (now_ms, limit),
+    ).fetchall()
+    ready = [(row[0], _ready(connection, row)) for row in found]
+    ready.sort(key=lambda each: (-each[1].task_priority, -each[1].spec.priority, each[0]))
+    return [each for _, each in ready[:limit]]
+
+
+def next_ready_ms(connection: sqlite3.Connection, now_ms: int) -> int | None:
+    """Answer when the next subtask that waits for a retry is due; None if none waits."""
+    (due,) = connection.execute(
+        "SELECT min(not_before) FROM subtasks"
+        " WHERE status = 'pending' AND unmet = 0 AND not_before > ?",
+        (now_ms,),
+    ).fetchone()
+    return None if due is None else int(due)
+
+
+def active_attempts(connection: sqlite3.Connection) -> list[ActiveAttempt]:
+    """Answer all attempts that are allocated or running, oldest allocation first."""
+    return [_active(row) for row in connection.execute(_ACTIVE + " ORDER BY a.attempt_no")]
+
+
+def attempts_of_node(connection: sqlite3.Connection, node_id: str) -> list[ActiveAttempt]:
+    """Answer what one node has in its hands, oldest allocation first."""
+    sql = _ACTIVE + " AND a.node_id = ? ORDER BY a.attempt_no"
+    return [_active(row) for row in connection.execute(sql, (node_id,))]
+
+
+def subtask_spec(connection: sqlite3.Connection, subtask_id: str) -> SubtaskSpec:
+    """Answer a subtask as it was asked for. Raise NotFound."""
+    row = connection.execute(
+        "SELECT p.spec FROM subtasks s JOIN subtask_specs p ON p.subtask_no = s.subtask_no"
+        " WHERE s.subtask_id = ?",
+        (subtask_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no subtask has the id {subtask_id}")
+    return _spec(row[0])
+
+
+def task_spec(connection: sqlite3.Connection, task_id: str, *, subtasks: bool = False) -> TaskSpec:
+    """Answer a task as it was asked for; with its `subtasks` only on request. Raise NotFound."""
+    row = connection.execute(
+        "SELECT task_id, description, type, repository, privacy_level, checkpoint_frequency,"
+        " tool_preferences, priority, task_metadata FROM tasks WHERE task_id = ?",
+        (task_id,),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no task has the id {task_id}")
+    return TaskSpec(
+        task_id=row[0],
+        description=row[1],
+        type=row[2],
+        subtasks=_specs_of(connection, task_id) if subtasks else (),
+        repository=_repository(row[3]),
+        privacy=Privacy(row[4]),
+        checkpoint_frequency=CheckpointFrequency(row[5]),
+        tool_preferences=tuple(json.loads(row[6])),
+        priority=row[7],
+        metadata=json.loads(row[8]),
+    )
+
+
+def inputs_of(connection: sqlite3.Connection, subtask_id: str) -> dict[str, Output]:
+    """Answer, by name, the outputs of what a subtask needs directly and is completed."""
+    found = connection.execute(
+        "SELECT n.name, a.output FROM subtasks s"
+        " JOIN dependencies d ON d.subtask_no = s.subtask_no"
+        " JOIN subtasks n ON n.subtask_no = d.needs_no"
+        " JOIN attempts a ON a.subtask_no = n.subtask_no AND a.status = 'succeeded'"
+        " WHERE s.subtask_id = ? ORDER BY n.subtask_no",
+        (subtask_id,),
+    )
+    return {name: codec.decode(Output, output) for name, output in found}
+
+
+def _ready(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask:
+    number, subtask_id, task_id, encoded, task_priority, privacy, tools, attempts, *rest = row
+    failures, repository = rest
+    spec = _spec(encoded)
+    return ReadySubtask(
+        subtask_id=subtask_id,
+        task_id=task_id,
+        spec=spec,
+        task_priority=task_priority,
+        privacy=spec.privacy or Privacy(privacy),
+        tool_preferences=tuple(json.loads(tools)),
+        attempts=attempts,
+        failures=failures,
+        tried=_tried(connection, number) if attempts else (),
+        repository=_repository(repository),
+    )
+
+
+def _tried(connection: sqlite3.Connection, subtask_no: int) -> tuple[Tried, ...]:
+    found = connection.execute(
+        "SELECT attempt, node_id, tool, status, result_status, finished_at, retryable_after_ms"
+        " FROM attempts WHERE subtask_no = ? ORDER BY attempt",
+        (subtask_no,),
+    )
+    return tuple(
+        Tried(attempt, node_id, tool, AttemptStatus(status), _result_status(result), *rest)
+        for attempt, node_id, tool, status, result, *rest in found
+    )
+
+
+def _result_status(text: str | None) -> ResultStatus | None:
+    return None if text is None else ResultStatus(text)
+
+
+def _active(row: tuple[Any, ...]) -> ActiveAttempt:
+    subtask_id, attempt, token, task_id, node_id, tool, status, cancel, allocated, started, spec = (
+        row
+    )
+    return ActiveAttempt(
+        ref=AttemptRef(subtask_id, attempt, token),
+        task_id=task_id,
+        node_id=node_id,
+        tool=tool,
+        status=AttemptStatus(status),
+        cancel_requested=bool(cancel),
+        allocated_at_ms=allocated,
+        started_at_ms=started,
+        spec=_spec(spec),
+    )
+
+
+def _specs_of(connection: sqlite3.Connection, task_id: str) -> tuple[SubtaskSpec, ...]:
+    found = connection.execute(
+        "SELECT p.spec FROM subtasks s JOIN subtask_specs p ON p.subtask_no = s.subtask_no"
+        " WHERE s.task_id = ? ORDER BY s.subtask_no",
+        (task_id,),
+    )
+    return tuple(_spec(encoded) for (encoded,) in found)
+
+
+@lru_cache(maxsize=SPECS_CACHED)
+def _spec(encoded: bytes) -> SubtaskSpec:
+    """Read a spec, which never changes; whoever gets it must not change its dicts either."""
+    return codec.decode(SubtaskSpec, encoded)
+
+
+@lru_cache(maxsize=256)
+def _repository(encoded: bytes | None) -> Repository | None:
+    return None if encoded is None else codec.decode(Repository, encoded)
