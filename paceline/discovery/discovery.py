@@ -194,7 +194,11 @@ class Discovery:
             await self._to_remember.wait()
             self._to_remember.clear()
             contacts = self._book.worth_remembering(REMEMBERED_LIMIT)
-            await asyncio.to_thread(self._write, contacts)
+            try:
+                await asyncio.to_thread(self._write, contacts)
+            except asyncio.CancelledError:
+                self._to_remember.set()  # a thread that had not begun yet never will
+                raise
             await asyncio.sleep(REMEMBER_S)
 
     def _write_remembered(self) -> None:

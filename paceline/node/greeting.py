@@ -14,6 +14,7 @@ dropped is counted. The rates hold per address and for all addresses together.
 
 import asyncio
 import contextlib
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -55,6 +56,8 @@ JOIN_TIMEOUT_S: Final = 30.0
 RATE_PER_ADDRESS: Final = 50.0
 RATE_OF_ALL: Final = 500.0
 TURN_LIMIT: Final = 64
+MAPPED_IPV4: Final = "::ffff:"
+"""How a socket of both families writes an IPv4 address (RFC 4291 section 2.5.5.2)."""
 
 JoinHandler = Callable[[bytes, str], Awaitable[bytes]]
 
@@ -180,9 +183,9 @@ class Greeting:
             self._socket.recv(zmq.DONTWAIT)
 
     def _receive(self, route: bytes, frame: zmq.Frame) -> None:
-        address = str(frame.get("Peer-Address"))
+        address = str(frame.get("Peer-Address")).removeprefix(MAPPED_IPV4)
         now_s = time.monotonic()
-        if not (self._per_address.take(address, now_s) and self._of_all.take("", now_s)):
+        if not (self._per_address.take(_origin(address), now_s) and self._of_all.take("", now_s)):
             self.stats.over_rate += 1
             return
         try:
@@ -237,3 +240,12 @@ class Greeting:
                 [route, encode_greeting(kind, request_id, body)], zmq.DONTWAIT
             )
         self._reader.look_again()
+
+
+def _origin(address: str) -> str:
+    """Answer what a stranger cannot change at will: of an IPv6 address, the network's 64 bits."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    return address if parsed.version == 4 else str(int(parsed) >> 64)

@@ -72,7 +72,7 @@ async def _resolve(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for a label that DNS cannot carry
         raise NodeUnreachable(f"the host {host!r} is not known: {error}") from error
     hosts = dict.fromkeys(_scoped(entry[4]) for entry in found)
     return [f"tcp://{format_host(host)}:{port}" for host in list(hosts)[:ADDRESSES_LIMIT]]
