@@ -1,7 +1,8 @@
 """What was written and what happened: logs of a task, events of the cluster."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import signal
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,19 +77,23 @@ def _print(
 
 def _print_array(items: Iterable[Document], name: str) -> None:
     """Print one document as its parts come, whole even when a follower ends it with Ctrl-C."""
-    click.echo(f'{{"{name}": [', nl=False)
-    try:
-        for item, comma in _with_commas(items):
-            click.echo(f"{comma}\n{json.dumps(item, ensure_ascii=True)}", nl=False)
-    finally:
-        click.echo("\n]}")
-
-
-def _with_commas(items: Iterable[Document]) -> Iterator[tuple[Document, str]]:
+    _print_whole(f'{{"{name}": [')
     comma = ""
-    for item in items:
-        yield item, comma
-        comma = ","
+    try:
+        for item in items:
+            text, comma = f"{comma}\n{json.dumps(item, ensure_ascii=True)}", ","
+            _print_whole(text)
+    finally:
+        _print_whole("\n]}\n")
+
+
+def _print_whole(text: str) -> None:
+    """Print without letting Ctrl-C in between; it comes right after."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        click.echo(text, nl=False)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _plain_line(item: Document) -> str:
