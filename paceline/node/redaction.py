@@ -24,7 +24,7 @@ _SHAPES = (
     r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
 )
 _SHAPE = re.compile(r"(?<![A-Za-z0-9])(?:" + "|".join(_SHAPES) + ")")
-_HINTS = ("sk-", "gh", "AIza", "AKIA", "xox", "eyJ")
+_HINTS = ("sk-", "gh", "github_pat_", "AIza", "AKIA", "xox", "eyJ")
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 _KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 
