@@ -17,7 +17,8 @@ class MemoryLogStorage:
     def __init__(self, *, immediate: bool = True) -> None:
         self.stalled = False
         """Set it to make all writes wait, as on a full disk; see `complete`."""
-        self._immediate = immediate
+        self.immediate = immediate
+        """Whether writes complete at once; otherwise `complete` does it."""
         self._queue: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
         self._hard_state = HardState()
         self._snapshot: SnapshotMeta | None = None
@@ -62,7 +63,7 @@ class MemoryLogStorage:
         self.complete()
 
     def _go_on(self) -> None:
-        if self._immediate:
+        if self.immediate:
             self.complete()
 
     def _write(self, write: LogWrite) -> None:
