@@ -1,0 +1,267 @@
+"""What the outside may ask of this node: the `NodeService` behind REST, page and command line.
+
+Reads are answered from this node's own state, with or without a quorum. Changes go through
+`Proposals`. What may be long (pages of tasks, events) is read through `StateReader`, so that the
+loop never waits for it.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from paceline import __version__
+from paceline.errors import InputError
+from paceline.ids import new_id
+from paceline.node.cluster_status import ClusterStatus
+from paceline.node.log_feed import LogFeed
+from paceline.node.progress import AppliedProgress
+from paceline.node.proposals import Proposals
+from paceline.node.repository import Repositories
+from paceline.node.state_reader import StateReader
+from paceline.node.web.ports import (
+    Document,
+    EventQuery,
+    Health,
+    LogQuery,
+    TaskQuery,
+    TaskRequest,
+)
+from paceline.tasks import plan, queries, templates
+from paceline.tasks.commands import CancelTask, RetryTask, SubmitTask
+from paceline.tasks.draft import SHIPPED_TOOLS, RepositoryDraft, TaskDraft
+from paceline.tasks.model import CheckpointFrequency, Privacy, Repository
+from paceline.tasks.plan import PlanOptions
+
+EVENTS_PAGE = 500
+PROPOSE_TIMEOUT_S = 10.0
+
+
+class Service:
+    """One node, as its own user sees it."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        connection: sqlite3.Connection,
+        reader: StateReader,
+        proposals: Proposals,
+        repositories: Repositories,
+        progress: AppliedProgress[Any],
+        status: ClusterStatus,
+        log_feed: LogFeed,
+        on_stop: Callable[[], None],
+    ) -> None:
+        """Wire it: `reader` reads the same state as `connection`, off the loop."""
+        self._node_id = node_id
+        self._connection = connection
+        self._reader = reader
+        self._proposals = proposals
+        self._repositories = repositories
+        self._progress = progress
+        self._status = status
+        self._log_feed = log_feed
+        self._on_stop = on_stop
+
+    # --- this node and its cluster ----------------------------------------------------------------
+
+    def health(self) -> Health:
+        """Answer at once, from memory."""
+        return self._status.health()
+
+    async def status(self) -> Document:
+        """Answer the document of `status --json`."""
+        return self._status.document() | {"version": __version__}
+
+    async def nodes(self) -> list[Document]:
+        """Answer the members."""
+        return self._status.members()
+
+    async def workers(self) -> list[Document]:
+        """Answer the registered workers."""
+        return await self._reader.read(queries.workers)
+
+    async def tools(self) -> list[Document]:
+        """Answer every tool of every worker."""
+        return [
+            {**tool, "node_id": worker["node_id"], "node": worker["name"]}
+            for worker in await self.workers()
+            for tool in worker["tools"]
+        ]
+
+    async def templates(self) -> list[Document]:
+        """Answer the templates."""
+        return [_template_document(name) for name in templates.names()]
+
+    async def stop(self) -> None:
+        """Begin to hand over and end."""
+        self._on_stop()
+
+    # --- tasks ------------------------------------------------------------------------------------
+
+    async def submit(self, request: TaskRequest) -> Document:
+        """Answer once a quorum has the task on disk."""
+        draft = self._draft(request)
+        repository = await self._pin(draft.repository, request.directory)
+        task_id = new_id()
+        spec = plan.to_spec(draft, task_id=task_id, new_subtask_id=new_id, repository=repository)
+        command = SubmitTask(spec, request.idempotency_key or task_id, submitted_by=self._node_id)
+        accepted = await self._proposals.propose(command, timeout_s=PROPOSE_TIMEOUT_S)
+        return self._brief(str(accepted)) | {"created": accepted == task_id}
+
+    def _draft(self, request: TaskRequest) -> TaskDraft:
+        known = self._known_tools()
+        options = PlanOptions(
+            repository=(
+                RepositoryDraft(request.repository.path, request.repository.ref)
+                if request.repository
+                else None
+            ),
+            privacy=_choice(Privacy, request.privacy, "privacy"),
+            checkpoint_frequency=_choice(
+                CheckpointFrequency, request.checkpoint_frequency, "checkpoint_frequency"
+            ),
+            tool_preferences=request.tool_preferences,
+            priority=request.priority,
+            metadata=dict(request.metadata) or None,
+        )
+        if request.plan:
+            return plan.parse(
+                request.plan, request.format or "yaml", known_tools=known, options=options
+            )
+        return plan.from_description(
+            request.description, request.type, known_tools=known, options=options
+        )
+
+    def _known_tools(self) -> frozenset[str]:
+        offered = (
+            tool["name"] for worker in queries.workers(self._connection) for tool in worker["tools"]
+        )
+        return frozenset((*SHIPPED_TOOLS, *offered))
+
+    async def _pin(self, draft: RepositoryDraft | None, directory: str) -> Repository | None:
+        """Answer the commit that the ref stands for now, with a bundle of it in the blobs."""
+        if draft is None:
+            return None
+        if "://" in draft.path:
+            raise InputError(
+                "a repository is named by a path on this machine so far; clone the URL and name "
+                "the clone"
+            )
+        repository, _notes = await self._repositories.pin(
+            _absolute(draft.path, directory), draft.ref
+        )
+        return repository
+
+    async def tasks(self, query: TaskQuery) -> Document:
+        """Answer a page of tasks, newest first."""
+        return await self._reader.read(
+            lambda connection: queries.tasks(
+                connection,
+                status=query.status,
+                type=query.type,
+                search=query.search,
+                limit=query.limit,
+                cursor=query.cursor,
+            )
+        )
+
+    async def task(self, task_id: str) -> Document:
+        """Answer the document of `show --json`."""
+        return queries.task(self._connection, task_id)
+
+    async def subtasks(self, task_id: str) -> list[Document]:
+        """Answer a task's subtasks."""
+        found = queries.resolve_task_id(self._connection, task_id)
+        return queries.subtasks(self._connection, found)
+
+    async def cancel(self, task_id: str, reason: str) -> Document:
+        """Ask for the end of a task; running work ends when its worker has stopped it."""
+        found = queries.resolve_task_id(self._connection, task_id)
+        await self._proposals.propose(CancelTask(found, reason), timeout_s=PROPOSE_TIMEOUT_S)
+        return self._brief(found)
+
+    async def retry(self, task_id: str, subtask_id: str) -> Document:
+        """Try failed or cancelled subtasks again."""
+        found = queries.resolve_task_id(self._connection, task_id)
+        subtask = (
+            queries.resolve_subtask_id(self._connection, found, subtask_id) if subtask_id else ""
+        )
+        await self._proposals.propose(RetryTask(found, subtask), timeout_s=PROPOSE_TIMEOUT_S)
+        return self._brief(found)
+
+    def _brief(self, task_id: str) -> Document:
+        document = queries.task(self._connection, task_id)
+        return {"task_id": task_id, "status": document["status"]}
+
+    # --- streams ----------------------------------------------------------------------------------
+
+    async def logs(self, query: LogQuery) -> AsyncIterator[Document]:
+        """Answer the lines of a task's logs."""
+        return await self._log_feed.stream(query)
+
+    async def events(self, query: EventQuery) -> AsyncIterator[Document]:
+        """Answer the activity log from a place on."""
+        task_id = queries.resolve_task_id(self._connection, query.task_id) if query.task_id else ""
+        return self._events(query.after, task_id, follow=query.follow)
+
+    async def _events(self, after: int, task_id: str, *, follow: bool) -> AsyncIterator[Document]:
+        moved = asyncio.Event()
+        stop = self._progress.listen(lambda changes: moved.set())
+        try:
+            while True:
+                moved.clear()
+                page = await self._event_page(after, task_id)
+                for event in page:
+                    after = event["log_id"]
+                    yield event
+                if not page:
+                    if not follow:
+                        return
+                    await moved.wait()
+        finally:
+            stop()
+
+    async def _event_page(self, after: int, task_id: str) -> list[Document]:
+        return await self._reader.read(
+            lambda connection: queries.activity(
+                connection, after=after, task_id=task_id, limit=EVENTS_PAGE
+            )
+        )
+
+
+def _absolute(path: str, directory: str) -> Path:
+    if not os.path.isabs(path) and not directory:
+        raise InputError(f"the repository path {path!r} must be absolute")
+    return Path(directory, os.path.expanduser(path))
+
+
+def _choice(kind: Any, word: str | None, name: str) -> Any:
+    if word is None:
+        return None
+    try:
+        return kind(word)
+    except ValueError:
+        allowed = ", ".join(each.value for each in kind)
+        raise InputError(f"{name} must be one of {allowed}, not {word!r}") from None
+
+
+def _template_document(name: str) -> Document:
+    template = templates.load(name)
+    return {
+        "name": name,
+        "description": template.summary,
+        "subtasks": [
+            {
+                "name": subtask.name,
+                "needs": list(subtask.needs),
+                "tools": list(subtask.tools),
+                "complexity": subtask.complexity,
+                "priority": subtask.priority,
+            }
+            for subtask in template.subtasks
+        ],
+    }
