@@ -2,8 +2,9 @@
 
 import hashlib
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from paceline.consensus.storage.protocol import SnapshotSource
 from paceline.errors import CorruptStorage
@@ -63,15 +64,15 @@ class _FileIncoming:
         self._path = path
         self._size = size
         self._sha256 = sha256
-        self._file: BinaryIO = path.open("a+b")
+        # Unbuffered: nothing is left behind that could not be written and that `close` would retry.
+        self._file: FileIO = path.open("a+b", buffering=0)
         self._hash = hashlib.sha256()
         self.have = 0
         self._take_up()
 
     def append(self, data: bytes) -> None:
         try:
-            self._file.write(data)
-            self._file.flush()
+            _write_all(self._file, data)
         except OSError:
             with suppress(OSError):  # a part of `data` may be there; the hash knows nothing of it
                 self._file.truncate(self.have)
@@ -99,10 +100,16 @@ class _FileIncoming:
             self.have += len(piece)
 
 
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
 class FileSource:
     """A SnapshotSource over a file that it owns: `close` deletes it."""
 
-    def __init__(self, path: Path, file: BinaryIO, size: int, sha256: bytes) -> None:
+    def __init__(self, path: Path, file: FileIO, size: int, sha256: bytes) -> None:
         self.size = size
         self.sha256 = sha256
         self._path = path
