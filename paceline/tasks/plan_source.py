@@ -105,6 +105,11 @@ def _decode(text: str | bytes) -> str:
     return content.removeprefix("\ufeff")
 
 
+def _last_line(content: str) -> int:
+    """Answer the last line with anything on it: what is missing at the end is missing there."""
+    return content.rstrip().count("\n") + 1
+
+
 def _checked(text: str, line: int | None) -> str:
     if _NO_TEXT.search(text):
         raise InvalidPlan("text with a NUL or half a surrogate pair in it", line)
@@ -116,10 +121,10 @@ def _checked(text: str, line: int | None) -> str:
 
 def _read_yaml(content: str) -> Located:
     try:
-        return _YamlTree(yaml.parse(content, Loader=_Loader)).document()
+        return _YamlTree(yaml.parse(content, Loader=_Loader), _last_line(content)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
+        line = min(mark.line + 1, _last_line(content)) if mark else None
         raise InvalidPlan(_yaml_reason(error, content, line), line) from None
     except yaml.reader.ReaderError as error:
         line = _line_of_character(content, error)
@@ -147,8 +152,9 @@ def _line_of_character(content: str, error: yaml.reader.ReaderError) -> int | No
 class _YamlTree:
     """Builds the tree of one document from parser events."""
 
-    def __init__(self, events: Iterator[yaml.Event]) -> None:
+    def __init__(self, events: Iterator[yaml.Event], last_line: int) -> None:
         self._events = events
+        self._last_line = last_line
         self._values = 0
 
     def document(self) -> Located:
@@ -157,12 +163,12 @@ class _YamlTree:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    raise InvalidPlan("a plan file holds one document only", _line(event))
+                    raise InvalidPlan("a plan file holds one document only", self._line(event))
                 root = self._value(next(self._events), depth=1)
         return root or Located(None, None)
 
     def _value(self, event: yaml.Event, depth: int) -> Located:
-        line = _line(event)
+        line = self._line(event)
         self._values += 1
         if self._values > VALUE_LIMIT:
             raise InvalidPlan(f"more than {VALUE_LIMIT} values in one plan", line)
@@ -179,6 +185,9 @@ class _YamlTree:
             return Located(_resolve(text), line, text)
         return Located(text, line)
 
+    def _line(self, event: yaml.Event) -> int | None:
+        return min(event.start_mark.line + 1, self._last_line) if event.start_mark else None
+
     def _items(self, depth: int) -> Iterator[Located]:
         for event in self._events:
             if isinstance(event, yaml.SequenceEndEvent):
@@ -190,7 +199,7 @@ class _YamlTree:
         for event in self._events:
             if isinstance(event, yaml.MappingEndEvent):
                 return
-            line = _line(event)
+            line = self._line(event)
             _refuse_indirection(event, line)
             if not isinstance(event, yaml.ScalarEvent):
                 raise InvalidPlan("the key of a map must be text", line)
@@ -199,10 +208,6 @@ class _YamlTree:
                 raise InvalidPlan(f"{quoted(key)} stands twice (first on line {seen[key]})", line)
             seen[key] = line
             yield Entry(key, line, self._value(next(self._events), depth + 1))
-
-
-def _line(event: yaml.Event) -> int | None:
-    return event.start_mark.line + 1 if event.start_mark else None
 
 
 def _refuse_indirection(event: yaml.Event, line: int | None) -> None:
@@ -244,7 +249,8 @@ def _read_toml(content: str) -> Located:
 def _toml_refusal(error: tomllib.TOMLDecodeError, content: str) -> InvalidPlan:
     words = str(error)
     found = _TOML_LINE.search(words)
-    line = int(found[1]) if found else content.count("\n") + 1
+    last = _last_line(content)
+    line = min(int(found[1]), last) if found else last
     return InvalidPlan(f"this is not TOML: {words.partition(' (at ')[0]}", line)
 
 
