@@ -30,6 +30,8 @@ def status(data_dir: Path, as_json: bool) -> None:
     click.echo(_summary(document))
     click.echo()
     click.echo(_members(document["members"]))
+    for warning in document["warnings"]:
+        click.secho(f"warning: {printable(warning)}", fg="yellow")
     return None
 
 
@@ -109,11 +111,8 @@ def _log(document: Document) -> str:
 def _quorum(document: Document) -> str:
     voters, spare = amount(document["voters"]), document["failures_tolerated"]
     if not document["quorum"]:
-        return click.style("none: this node can read, but nothing can be changed", fg="red")
-    text = f"{voters} voter{'s' * (voters != 1)}, survives {spare} failure{'s' * (spare != 1)}"
-    if voters == 2:
-        return click.style(f"{text}; add a third node: with two, both must be up", fg="yellow")
-    return text
+        return click.style("none", fg="red")
+    return f"{voters} voter{'s' * (voters != 1)}, survives {spare} failure{'s' * (spare != 1)}"
 
 
 def _counts(counts: dict[str, int]) -> str:

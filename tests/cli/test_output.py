@@ -67,6 +67,10 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(node: Node) -> None:
     assert ESCAPE not in node.on_terminal("status", NO_COLOR="1").out
 
 
+def test_status_tells_its_warnings(node: Node) -> None:
+    assert "warning: two voters: both must be up" in node.run("status").out
+
+
 def test_submit_prints_the_id_alone(node: Node) -> None:
     ended = node.run("submit", "Mend it", "--type", "bug_fix", "--tool", "a", "--tool", "b")
 

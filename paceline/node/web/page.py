@@ -109,7 +109,8 @@ def _summary(status: Document) -> str:
     )
     kind = "ok" if status["quorum"] else "bad"
     lines = "".join(f"<dt>{escape(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows)
-    return f'<dl class="{kind}">{lines}</dl>'
+    warnings = "".join(f"<p>Warning: {_text(warning)}</p>" for warning in status["warnings"])
+    return f'<dl class="{kind}">{lines}</dl>{warnings}'
 
 
 def _members(members: Sequence[Document]) -> str:

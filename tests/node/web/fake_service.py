@@ -98,6 +98,7 @@ class FakeService:
             "failures_tolerated": 0,
             "members": await self.nodes(),
             "tasks": {"completed": len(self.documents)},
+            "warnings": ["two voters: both must be up"],
         }
 
     async def nodes(self) -> list[Document]:
