@@ -4,7 +4,6 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 
-from paceline.clock import Clock
 from paceline.discovery.record import Contact
 from paceline.ids import NodeId
 from paceline.node.members import Members
@@ -25,7 +24,6 @@ class ClusterStatus:
         members: Members,
         vitals: VitalsTable,
         connection: sqlite3.Connection,
-        clock: Clock,
         discovery: Callable[[], str],
     ) -> None:
         """Wire it: `discovery` answers, in words, whether multicast works."""
@@ -34,7 +32,6 @@ class ClusterStatus:
         self._members = members
         self._vitals = vitals
         self._connection = connection
-        self._clock = clock
         self._discovery = discovery
 
     def health(self) -> Health:

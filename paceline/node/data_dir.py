@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import json
 import os
-import secrets
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,16 +83,6 @@ class DataDir:
         if not isinstance(document, dict):
             raise CorruptStorage(f"{path} does not hold a JSON object")
         return document
-
-    def api_token(self) -> str:
-        """Answer the bearer token, made at first start."""
-        path = self.path / "api.token"
-        with contextlib.suppress(FileNotFoundError):
-            if token := path.read_text(encoding="ascii").strip():
-                return token
-        token = secrets.token_urlsafe(32)
-        write_atomically(path, token + "\n")
-        return token
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -97,6 +97,11 @@ class Founding:
         self._around = Surroundings(unanswered=set(self._addresses))
         self._told: dict[str, str] = {}
 
+    @staticmethod
+    def alone() -> Settled:
+        """Answer a new cluster, without asking around."""
+        return Settled(new_id(), founded=True)
+
     async def settle(self) -> Settled:
         """Answer which cluster this node belongs to now; asks for as long as it takes."""
         began_ms = self._clock.monotonic_ms()
@@ -106,7 +111,7 @@ class Founding:
                     return settled
             now_ms = self._clock.monotonic_ms()
             if self._around.may_found(self._own().node_id, now_ms - began_ms, now_ms):
-                return Settled(new_id(), founded=True)
+                return self.alone()
             await asyncio.sleep(PAUSE_S)
 
     async def _with_clusters(self) -> list[str]:

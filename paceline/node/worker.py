@@ -13,6 +13,7 @@ that is cut off from the others cannot start anything. A worker whose lease ends
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import structlog
@@ -51,6 +52,8 @@ class Held:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     abandoned: bool = False
     """The state has given it to somebody else: its outcome is of no use."""
+    finished: bool = False
+    """Its outcome is in the outbox."""
 
 
 Run = Callable[[Assignment, asyncio.Event], Awaitable[Outcome]]
@@ -81,6 +84,7 @@ class Worker:
         self._on_change = on_change
         self._held: dict[int, Held] = {}
         self._wake = asyncio.Event()
+        self._closing = False
         self._group: asyncio.TaskGroup
 
     @property
@@ -104,6 +108,18 @@ class Worker:
                 self._reconcile()
                 await self._wake.wait()
 
+    async def give_up(self, *, timeout_s: float) -> None:
+        """Stop every agent and give the work back, because this node is being stopped."""
+        self._closing = True
+        refs = [held.assignment.ref for held in self._held.values() if not held.finished]
+        for held in self._held.values():
+            held.abandoned = not held.finished
+            held.stop.set()
+        if refs:
+            command = LoseAttempts(tuple(refs), "its node was stopped")
+            with suppress(PacelineError):
+                await self._proposals.propose(command, timeout_s=timeout_s)
+
     # --- comparing --------------------------------------------------------------------------------
 
     def _reconcile(self) -> None:
@@ -116,7 +132,7 @@ class Worker:
                 (cut_off if given.status is AttemptStatus.RUNNING else fresh).append(given)
         if cut_off:
             self._group.create_task(self._give_back([given.ref for given in cut_off]))
-        if fresh and self._lease.remaining_ms > 0:
+        if fresh and self._lease.remaining_ms > 0 and not self._closing:
             held = [Held(given) for given in fresh]
             self._held.update({each.assignment.ref.token: each for each in held})
             self._group.create_task(self._claim_and_run(held))
@@ -173,6 +189,7 @@ class Worker:
         ref = held.assignment.ref
         if not held.abandoned:
             await self._outbox.put(ref, outcome)
+            held.finished = True
             await self._deliver(ref, outcome)
         self._held.pop(ref.token, None)
         self._on_change()
@@ -191,7 +208,7 @@ class Worker:
     def _hold_finished(self, ref: AttemptRef, outcome: Outcome) -> None:
         """Take up an outcome that a former process left in the outbox."""
         given = Assignment(ref, "", "", AttemptStatus.RUNNING)
-        self._held[ref.token] = Held(given)
+        self._held[ref.token] = Held(given, finished=True)
         self._group.create_task(self._deliver_and_release(ref, outcome))
 
     async def _deliver_and_release(self, ref: AttemptRef, outcome: Outcome) -> None:

@@ -12,12 +12,8 @@ from paceline.node.data_dir import DataDir, write_atomically
 def test_it_is_private(tmp_path: Path) -> None:
     directory = DataDir(tmp_path / "deep" / "data")
     directory.write_json("node.json", {"a": 1})
-    token = directory.api_token()
     assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
-    for name in ("node.json", "api.token"):
-        assert stat.S_IMODE((directory.path / name).stat().st_mode) == 0o600
-    assert directory.api_token() == token
-    assert len(token) >= 32
+    assert stat.S_IMODE((directory.path / "node.json").stat().st_mode) == 0o600
     directory.close()
 
 

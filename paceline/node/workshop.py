@@ -1,0 +1,160 @@
+"""Everything on this node that does the work: tools, directories, blobs, logs, outbox, worker."""
+
+import asyncio
+import os
+import tomllib
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from paceline.clock import Clock
+from paceline.errors import InvalidSettings, PacelineError
+from paceline.ids import NodeId
+from paceline.node.attempt import remove_attempt, run_attempt, sweep_attempts
+from paceline.node.blobs import BlobStore
+from paceline.node.calls import Calls
+from paceline.node.consensus import Consensus
+from paceline.node.data_dir import DataDir
+from paceline.node.desk import Desk, Work
+from paceline.node.logs import LogStore
+from paceline.node.outbox import Outbox
+from paceline.node.proposals import Proposals
+from paceline.node.redaction import Redactor
+from paceline.node.repository import Repositories
+from paceline.node.sharing import Sharing
+from paceline.node.transport import Transport
+from paceline.node.vitals import Lease
+from paceline.node.worker import Assignment, Worker
+from paceline.tasks import queries
+from paceline.tasks.model import Outcome, ToolState
+from paceline.tools.registry import Registry
+
+BLOBS_LIMIT_BYTES = 20 * 1024**3
+DETECT_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+def read_tools_config(path: Path) -> dict[str, dict[str, Any]]:
+    """Answer the owner's `tools.toml`: one table per tool. Raise InvalidSettings."""
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"{path} cannot be read: {error}") from error
+    for name, table in config.items():
+        if not isinstance(table, dict):
+            raise InvalidSettings(f"{path}: {name} must be a table, [{name}]")
+    return config
+
+
+class Workshop:
+    """The worker's side of a node."""
+
+    def __init__(
+        self,
+        *,
+        node_id: NodeId,
+        data_dir: DataDir,
+        transport: Transport,
+        calls: Calls,
+        clock: Clock,
+        live_members: Callable[[], Collection[NodeId]],
+    ) -> None:
+        self._node_id = node_id
+        self._data_dir = data_dir
+        self.redactor = Redactor()
+        self.logs = LogStore(
+            directory=data_dir.directory("logs"), clock=clock, redactor=self.redactor
+        )
+        sharing = Sharing(
+            node_id=node_id, transport=transport, calls=calls, live_members=live_members
+        )
+        self.blobs = BlobStore(
+            directory=data_dir.directory("blobs"),
+            node_id=node_id,
+            budget_bytes=BLOBS_LIMIT_BYTES,
+            read_chunk=sharing.read_chunk,
+            replicate=sharing.replicate,
+        )
+        sharing.attach(self.blobs)
+        self.repositories = Repositories(directory=data_dir.directory("cache"), blobs=self.blobs)
+        self.registry = Registry(read_tools_config(data_dir.path / "tools.toml"))
+        self.tools: tuple[ToolState, ...] = ()
+        self._desk = Desk(
+            node_id=node_id,
+            directory=data_dir.directory("attempts"),
+            environment=os.environ,
+            tools=self.registry,
+            blobs=self.blobs,
+            logs=self.logs,
+            repositories=self.repositories,
+            redactor=self.redactor,
+            clock=clock,
+        )
+
+    async def sweep(self) -> None:
+        """End what a former process of this node left running."""
+        if left := await sweep_attempts(self._desk.directory):
+            log.warning("ended what a former process had left running", attempts=left)
+
+    async def open_worker(
+        self,
+        *,
+        consensus: Consensus,
+        proposals: Proposals,
+        lease: Lease,
+        on_change: Callable[[], None],
+    ) -> tuple[Worker, Outbox]:
+        """Build the worker on its outbox."""
+        connection = consensus.machine.connection
+
+        def assignments() -> Sequence[Assignment]:
+            return [
+                Assignment(
+                    given.ref, given.task_id, given.tool, given.status, given.cancel_requested
+                )
+                for given in queries.attempts_of_node(connection, self._node_id)
+            ]
+
+        async def run(given: Assignment, stop: asyncio.Event) -> Outcome:
+            work = Work(
+                task=queries.task_spec(connection, given.task_id),
+                spec=queries.subtask_spec(connection, given.ref.subtask_id),
+                attempt=given.ref.attempt,
+                token=given.ref.token,
+                tool=given.tool,
+                inputs=queries.inputs_of(connection, given.ref.subtask_id),
+            )
+            try:
+                return await run_attempt(work, self._desk, stop)
+            finally:
+                await remove_attempt(work.key, self._desk)
+
+        outbox = await Outbox.open(self._data_dir.path / "outbox.db")
+        worker = Worker(
+            node_id=self._node_id,
+            assignments=assignments,
+            run=run,
+            proposals=proposals,
+            outbox=outbox,
+            lease=lease,
+            on_change=on_change,
+        )
+        return worker, outbox
+
+    async def watch_tools(self, on_change: Callable[[], None]) -> None:
+        """Look at the tools again and again; tell when one has come, gone or changed."""
+        while True:
+            try:
+                found = await self.registry.detect_all()
+            except PacelineError as error:
+                log.warning("the tools could not be looked at", reason=str(error))
+            else:
+                if found != self.tools:
+                    self.tools = found
+                    on_change()
+            await asyncio.sleep(DETECT_S)
