@@ -18,7 +18,6 @@ from paceline.errors import (
     NoQuorum,
     NotLeader,
     PacelineError,
-    ProtocolError,
     TimedOut,
     Unavailable,
 )
@@ -36,8 +35,17 @@ MAX_WAITING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """A command that this node wants decided, under the name that makes repeating it harmless."""
+
+    request_id: bytes
+    basis: int
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
 class Forwarded:
-    """A command on its way to the leader; the leader adds the time."""
+    """A request on its way to the leader; the leader adds the time."""
 
     request_id: bytes
     basis: int
@@ -80,11 +88,11 @@ class Proposals:
         """
         if self._waiting >= MAX_WAITING:
             raise Busy(f"{MAX_WAITING} commands wait already on this node; try again in a moment")
-        forwarded = Forwarded(os.urandom(16), self._progress.index, COMMANDS.to_plain(command))
+        request = Request(os.urandom(16), self._progress.index, command)
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                answered = await self._until_answered(forwarded)
+                answered = await self._until_answered(request)
                 await self._progress.reached(answered.index)
         except TimeoutError as error:
             raise self._why_not(timeout_s) from error
@@ -100,11 +108,11 @@ class Proposals:
             )
         return TimedOut(f"no answer within {timeout_s:g} s; whether it took effect is unknown")
 
-    async def _until_answered(self, forwarded: Forwarded) -> Answered:
+    async def _until_answered(self, request: Request) -> Answered:
         pause_s = RETRY_FIRST_S
         while True:
             try:
-                return await self._offer(forwarded)
+                return await self._offer(request)
             except Unavailable:
                 await self._pause(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LAST_S)
@@ -117,28 +125,27 @@ class Proposals:
         except TimeoutError:
             return
 
-    async def _offer(self, forwarded: Forwarded) -> Answered:
+    async def _offer(self, request: Request) -> Answered:
         leader = await self._replicas.leader()
         if leader == self._node_id:
-            return await self._decide(self._node_id, forwarded)
-        plain = await self._calls.call(
-            leader, METHOD, to_plain(forwarded), timeout_s=FORWARD_TIMEOUT_S
-        )
-        return from_plain(Answered, plain)
+            return await self._decide(self._node_id, request)
+        plain = COMMANDS.to_plain(request.command)
+        body = to_plain(Forwarded(request.request_id, request.basis, plain))
+        answer = await self._calls.call(leader, METHOD, body, timeout_s=FORWARD_TIMEOUT_S)
+        return from_plain(Answered, answer)
 
     async def _serve(self, sender: NodeId, body: Any) -> Any:
         """Answer a follower. Only the leader may; NotLeader makes the follower look again."""
         if not self._replicas.leads:
             raise NotLeader(self._replicas.status.leader_id or None)
-        return to_plain(await self._decide(sender, from_plain(Forwarded, body)))
+        forwarded = from_plain(Forwarded, body)
+        command = COMMANDS.from_plain(forwarded.command)
+        request = Request(forwarded.request_id, forwarded.basis, command)
+        return to_plain(await self._decide(sender, request))
 
-    async def _decide(self, origin: NodeId, forwarded: Forwarded) -> Answered:
-        try:
-            command = COMMANDS.from_plain(list(forwarded.command))
-        except ProtocolError as error:
-            raise ProtocolError(f"the command cannot be read: {error}") from error
+    async def _decide(self, origin: NodeId, request: Request) -> Answered:
         envelope = Envelope(
-            forwarded.request_id, forwarded.basis, self._clock.now_ms(), origin, command
+            request.request_id, request.basis, self._clock.now_ms(), origin, request.command
         )
         decision = await self._replicas.propose(encode_envelope(envelope))
         if isinstance(decision.result, PacelineError):
