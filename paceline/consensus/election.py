@@ -102,8 +102,12 @@ class Election:
 
     @property
     def may_stand(self) -> bool:
-        """Answer whether this node is a voter; learners and removed nodes never stand."""
-        return self._node_id in voters_of(self._log.membership)
+        """Answer whether this node is a voter as far as is committed, or by what is not yet.
+
+        A voter whose removal is not committed must still stand (4.2.2): it may be the only one with
+        the entry that removes it, and then nobody else gets its vote. Its own vote does not count.
+        """
+        return self._log.is_voter(self._node_id)
 
     def tick(self) -> bool:
         """Count a tick of silence; answer whether it is time to stand.

@@ -109,6 +109,10 @@ class Log:
         """
         return self._trail.members_since(self.commit_index)
 
+    def is_voter(self, node_id: str) -> bool:
+        """Answer whether a node is a voter, or was one until a change that is not committed yet."""
+        return self._trail.is_voter_since(self.commit_index, node_id)
+
     def term_at(self, index: int) -> int | None:
         """Answer the term of an entry; None if it was compacted away or is not there yet."""
         if index == self.base_index:

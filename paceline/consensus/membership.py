@@ -21,6 +21,7 @@ from operator import itemgetter
 
 from paceline import codec
 from paceline.consensus.messages import Entry, EntryKind, Membership
+from paceline.consensus.quorum import voters_of
 from paceline.errors import Conflict, InputError
 from paceline.ids import NodeId
 
@@ -115,8 +116,11 @@ class MembershipTrail:
 
     def members_since(self, index: int) -> tuple[NodeId, ...]:
         """Answer every member of the membership as of `index` and of all later ones, sorted."""
-        relevant = self._trail[self._position(index) :]
-        return tuple(sorted({node for _, membership in relevant for node in membership.members}))
+        return tuple(sorted({node for known in self._since(index) for node in known.members}))
+
+    def is_voter_since(self, index: int, node_id: NodeId) -> bool:
+        """Answer whether a node votes in the membership as of `index` or in any later one."""
+        return any(node_id in voters_of(known) for known in self._since(index))
 
     def record(self, entries: Iterable[tuple[int, Membership]]) -> None:
         """Add the memberships of appended entries."""
@@ -130,6 +134,9 @@ class MembershipTrail:
     def compact(self, index: int) -> None:
         """Forget what was superseded at or before `index`."""
         del self._trail[: self._position(index)]
+
+    def _since(self, index: int) -> list[Membership]:
+        return [membership for _, membership in self._trail[self._position(index) :]]
 
     def _position(self, index: int) -> int:
         return max(0, bisect_right(self._trail, index, key=_INDEX) - 1)
