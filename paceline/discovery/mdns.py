@@ -15,6 +15,7 @@ before its Wi-Fi). Neither is an error; `status` says what the matter is.
 import asyncio
 import contextlib
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Final
@@ -124,6 +125,7 @@ class Mdns:
     def _open(self) -> AsyncZeroconf:
         """Open the sockets, for IPv4 alone where the machine has no IPv6."""
         if isinstance(self._interfaces, list):
+            _check_own(str(self._interfaces[0]))
             version = IPVersion.V6Only if ":" in str(self._interfaces[0]) else IPVersion.V4Only
             return AsyncZeroconf(interfaces=self._interfaces, ip_version=version)
         try:
@@ -134,6 +136,8 @@ class Mdns:
     async def _take_part(self, responder: AsyncZeroconf) -> None:
         zeroconf = responder.zeroconf
         await zeroconf.async_wait_for_start()
+        if not zeroconf.engine.senders:
+            raise OSError("no interface could be used")
         async with asyncio.TaskGroup() as tasks:
             browser = AsyncServiceBrowser(zeroconf, SERVICE_TYPE, handlers=[self._on_change])
             try:
@@ -231,3 +235,10 @@ class Mdns:
 def _node_id(name: str) -> NodeId:
     """Answer the first label of a service instance's name."""
     return name.removesuffix(f".{SERVICE_TYPE}")
+
+
+def _check_own(host: str) -> None:
+    """Raise OSError unless the address is this machine's; the library would leak a socket."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind(socket.getaddrinfo(host, 0, family, socket.SOCK_DGRAM)[0][4])

@@ -11,7 +11,6 @@ is dropped, because the protocols above repeat themselves and stale messages onl
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from paceline.ids import NodeId, fingerprint
 from paceline.node.inbound import Handler, Inbound, Sender
 from paceline.node.keys import NodeKeys
 from paceline.node.link import Link
+from paceline.node.probe import refuses
 from paceline.node.sockets import Context, format_host
 from paceline.node.wire import BODY_LIMIT_BYTES, Kind, Lane
 from paceline.node.zap import ZapHandler
@@ -35,7 +35,6 @@ CONTROL_PORT_OFFSET: Final = 1
 BULK_PORT_OFFSET: Final = 2
 HOSTS_LIMIT: Final = 8
 SOCKETS_LIMIT: Final = 4096
-PROBE_TIMEOUT_S: Final = 0.5
 ROOM_RETRY_S: Final = 0.002
 ROOM_RETRY_MAX_S: Final = 0.02
 
@@ -199,17 +198,7 @@ class Transport:
         if endpoint is None:
             return False
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-        except ConnectionRefusedError:
-            return True
-        except OSError:  # TimeoutError is one
-            return False
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
-        return False
+        return await refuses(host.strip("[]"), int(port))
 
     # --- messages ---------------------------------------------------------------------------------
 

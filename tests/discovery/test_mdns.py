@@ -1,14 +1,18 @@
 """Nodes find each other by multicast: on the loopback interface, and on LANs of real processes."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from paceline.discovery.mdns import Mdns
+from tests.discovery.contacts import contact
 from tests.discovery.finder import Finder
 from tests.rigs.fixtures import MakeLan
 
@@ -42,6 +46,40 @@ def test_a_node_that_is_told_to_end_ends(start: Start) -> None:
     b = start("b", "--bind", "127.0.0.1")
     a.find(b)
     assert a.stop() == 0
+
+
+def test_an_interface_that_is_not_there_is_told_and_not_fatal() -> None:
+    async def test() -> None:
+        mdns = Mdns(
+            contact=contact(1),
+            learn=lambda one: None,
+            connected=lambda node_id: False,
+            random=Random(1),
+            bind_host="203.0.113.9",
+        )
+        running = asyncio.create_task(mdns.run())
+        async with asyncio.timeout(20):
+            while not mdns.status.startswith("no multicast"):  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.01)
+        assert not running.done()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(test())
+
+
+@pytest.mark.netns
+def test_a_machine_without_any_network_waits_for_one(make_lan: MakeLan, start: Start) -> None:
+    lan = make_lan(2)
+    for device in ("lo", "eth0"):
+        lan.run(2, "ip", "link", "set", device, "down")
+    lan.remove_address(2)
+    first, second = (start(f"h{host}", lan=lan, host=host) for host in lan.hosts)
+    for device in ("lo", "eth0"):
+        lan.run(2, "ip", "link", "set", device, "up")
+    lan.add_address(2)
+    all_find_each_other([first, second])
+    first.find(second, lambda one: lan.address(2) in one["hosts"])
 
 
 @pytest.mark.netns
