@@ -7,8 +7,8 @@ reaches the terminal before `printable` has taken the control characters out.
 import json
 import re
 import sys
-import time
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -87,23 +87,30 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n".join(f"{heading(name.ljust(width))}  {value}" for name, value in pairs)
 
 
-def clock(time_ms: int | None) -> str:
-    """Answer a moment as local time."""
-    if time_ms is None:
-        return ""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms / 1000))
+def clock(moment: str | None) -> str:
+    """Answer a moment (ISO 8601) as local time; what is no moment, as it is."""
+    found = _moment(moment)
+    return found.astimezone().strftime("%Y-%m-%d %H:%M:%S") if found else printable(moment)
 
 
-def duration(start_ms: int | None, end_ms: int | None) -> str:
+def duration(start: str | None, end: str | None) -> str:
     """Answer how long something took, as people say it; empty where it has not ended."""
-    if start_ms is None or end_ms is None:
+    begun, ended = _moment(start), _moment(end)
+    if begun is None or ended is None:
         return ""
-    seconds = max(0, end_ms - start_ms) / 1000
+    seconds = max(0.0, (ended - begun).total_seconds())
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
 
 
 def names(values: Iterable[Any] | None) -> str:

@@ -110,11 +110,7 @@ def _event(item: Document) -> str:
         short(printable(item[key])) for key in ("task_id", "subtask_id", "worker_id") if item[key]
     )
     details = item.get("details")
-    return f"{_moment(item['timestamp'])}  {printable(item['action'])}  {about}{_details(details)}"
-
-
-def _moment(timestamp: Any) -> str:
-    return clock(timestamp) if isinstance(timestamp, int) else printable(timestamp)
+    return f"{clock(item['timestamp'])}  {printable(item['action'])}  {about}{_details(details)}"
 
 
 def _details(details: Any) -> str:

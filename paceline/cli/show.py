@@ -23,6 +23,8 @@ from paceline.ids import short
 from paceline.tasks.model import TaskStatus
 
 PAGE = 200
+RESULT_LINES = 40
+"""A longer result is for --json."""
 
 
 @click.command()
@@ -124,13 +126,19 @@ def _row(subtask: Document, known: dict[str, str]) -> tuple[object, ...]:
 
 
 def _result(subtask: Document) -> str:
+    """Answer what a subtask came to: the tool's words, else what it handed on."""
     result = subtask["result"]
-    text = result.get("text", "") if isinstance(result, dict) else result
-    lines = "\n".join(f"  {printable(line)}" for line in str(text).splitlines())
-    return f"{heading(printable(subtask['name']))}\n{lines or '  (no words)'}"
+    output = result.get("output") or {}
+    text = result.get("text") or output.get("text") or _elsewhere(output)
+    lines = "\n".join(f"  {printable(line)}" for line in text.splitlines()[:RESULT_LINES])
+    return f"{heading(printable(subtask['name']))}\n{lines}"
+
+
+def _elsewhere(output: Document) -> str:
+    return f"({output.get('size', 0)} bytes; see --json)" if output.get("size") else "(no words)"
 
 
 def _checkpoint(checkpoint: Document) -> str:
-    reason = printable(checkpoint.get("reason", ""))
-    state = coloured(checkpoint.get("status", ""))
-    return f"{heading('checkpoint')} {state} {clock(checkpoint.get('created_at'))} {reason}"
+    parts = (checkpoint.get(key, "") for key in ("checkpoint_type", "status", "triggered_by"))
+    moment = clock(checkpoint.get("created_at"))
+    return f"{heading('checkpoint')} {moment} {', '.join(map(printable, parts))}"

@@ -71,6 +71,13 @@ def test_status_tells_its_warnings(node: Node) -> None:
     assert "warning: two voters: both must be up" in node.run("status").out
 
 
+def test_show_tells_how_long_it_took_and_what_came_out(node: Node) -> None:
+    shown = node.run("show", "1111").out
+
+    assert "1.5 s" in shown
+    assert "build\n  done" in shown
+
+
 def test_submit_prints_the_id_alone(node: Node) -> None:
     ended = node.run("submit", "Mend it", "--type", "bug_fix", "--tool", "a", "--tool", "b")
 

@@ -35,14 +35,14 @@ def a_task(task_id: str, status: str = "completed", **changes: Any) -> Document:
                     "tool": "command",
                     "status": "succeeded",
                     "token": 7 + number,
-                    "started_at": 1_700_000_000_000,
-                    "finished_at": 1_700_000_001_500,
+                    "started_at": "2023-11-14T22:13:20.000Z",
+                    "finished_at": "2023-11-14T22:13:21.500Z",
                     "usage": {},
                     "cost_usd": None,
                 }
             ],
             "evaluation": None,
-            "result": {"status": "ok", "text": "done"},
+            "result": {"status": "ok", "text": "", "output": {"size": 4, "text": "done"}},
         }
         for number, name in enumerate(("build", "check"))
     ]
@@ -207,7 +207,7 @@ class FakeService:
             "worker_id": NODE_ID,
             "action": line,
             "details": {},
-            "timestamp": 1_700_000_000_000 + number,
+            "timestamp": f"2023-11-14T22:13:20.{number % 1000:03}Z",
         }
 
     async def _stream(self, follow: bool, make: Any) -> AsyncIterator[Document]:
