@@ -82,7 +82,7 @@ class Worker:
         self._outbox = outbox
         self._lease = lease
         self._on_change = on_change
-        self._held: dict[int, Held] = {}
+        self._held: dict[AttemptRef, Held] = {}
         self._wake = asyncio.Event()
         self._closing = False
         self._group: asyncio.TaskGroup
@@ -123,24 +123,24 @@ class Worker:
     # --- comparing --------------------------------------------------------------------------------
 
     def _reconcile(self) -> None:
-        wanted = {given.ref.token: given for given in self._assignments()}
+        wanted = {given.ref: given for given in self._assignments()}
         self._stop_unwanted(wanted)
         fresh: list[Assignment] = []
         cut_off: list[Assignment] = []
-        for token, given in wanted.items():
-            if token not in self._held:
+        for ref, given in wanted.items():
+            if ref not in self._held:
                 (cut_off if given.status is AttemptStatus.RUNNING else fresh).append(given)
         if cut_off:
             self._group.create_task(self._give_back([given.ref for given in cut_off]))
         if fresh and self._lease.remaining_ms > 0 and not self._closing:
             held = [Held(given) for given in fresh]
-            self._held.update({each.assignment.ref.token: each for each in held})
+            self._held.update({each.assignment.ref: each for each in held})
             self._group.create_task(self._claim_and_run(held))
             self._on_change()
 
-    def _stop_unwanted(self, wanted: dict[int, Assignment]) -> None:
-        for token, held in self._held.items():
-            given = wanted.get(token)
+    def _stop_unwanted(self, wanted: dict[AttemptRef, Assignment]) -> None:
+        for ref, held in self._held.items():
+            given = wanted.get(ref)
             if given is None:
                 held.abandoned = True
                 held.stop.set()
@@ -172,15 +172,15 @@ class Worker:
             log.warning("could not claim attempts", count=len(refs), error=str(error))
             self._drop(claims)
             return
-        still_ours = {given.ref.token for given in self._assignments()}
-        self._drop([held for held in claims if held.assignment.ref.token not in still_ours])
+        still_ours = {given.ref for given in self._assignments()}
+        self._drop([held for held in claims if held.assignment.ref not in still_ours])
         for held in claims:
-            if held.assignment.ref.token in still_ours:
+            if held.assignment.ref in still_ours:
                 self._group.create_task(self._run_to_outcome(held))
 
     def _drop(self, claims: Sequence[Held]) -> None:
         for held in claims:
-            self._held.pop(held.assignment.ref.token, None)
+            self._held.pop(held.assignment.ref, None)
         if claims:
             self.wake()
 
@@ -191,7 +191,7 @@ class Worker:
             await self._outbox.put(ref, outcome)
             held.finished = True
             await self._deliver(ref, outcome)
-        self._held.pop(ref.token, None)
+        self._held.pop(ref, None)
         self._on_change()
         self.wake()
 
@@ -208,12 +208,12 @@ class Worker:
     def _hold_finished(self, ref: AttemptRef, outcome: Outcome) -> None:
         """Take up an outcome that a former process left in the outbox."""
         given = Assignment(ref, "", "", AttemptStatus.RUNNING)
-        self._held[ref.token] = Held(given, finished=True)
+        self._held[ref] = Held(given, finished=True)
         self._group.create_task(self._deliver_and_release(ref, outcome))
 
     async def _deliver_and_release(self, ref: AttemptRef, outcome: Outcome) -> None:
         await self._deliver(ref, outcome)
-        self._held.pop(ref.token, None)
+        self._held.pop(ref, None)
         self._on_change()
 
     async def _deliver(self, ref: AttemptRef, outcome: Outcome) -> None:
