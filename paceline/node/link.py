@@ -83,6 +83,8 @@ class Link:
         """The address in use, or None while there is no connection."""
         self.proven_endpoint: str | None = None
         """The last address at which the peer proved its key."""
+        self.lost_s = 0.0
+        """When the last connection broke, on the loop's clock."""
         self.refusals = 0
         self.sent_messages = 0
         self.sent_bytes = 0
@@ -104,7 +106,8 @@ class Link:
         proven = [self.proven_endpoint] if self.proven_endpoint is not None else []
         before, self._wanted = self._wanted, tuple(dict.fromkeys([*endpoints, *proven]))
         if self.endpoint is None:
-            for endpoint in set(before) - set(self._wanted):
+            self._redial_s = REDIAL_S
+            for endpoint in (set(before) - set(self._wanted)) | self._stalled:
                 self._hang_up(endpoint)
             for endpoint in self._wanted:
                 self._dial(endpoint)
@@ -252,16 +255,17 @@ class Link:
         if self.endpoint is None:
             self._stall(endpoint)
         elif endpoint == self.endpoint:
-            self._went_down()
-            self._stall(endpoint)
+            self._went_down(endpoint)
 
-    def _went_down(self) -> None:
-        lost, self.endpoint = self.endpoint, None
+    def _went_down(self, lost: str) -> None:
+        self.endpoint = None
+        self.lost_s = self._loop.time()
         self._drop_waiting()
         for endpoint in self._wanted:
             if endpoint != lost:
                 self._dial(endpoint)
-        self._on_change(False)
+        self._stall(lost)
+        self._on_change(False)  # last, for it may close this link
 
     def _stall(self, endpoint: str) -> None:
         """Dial an address anew unless libzmq says, before the timer ends, that it does so."""

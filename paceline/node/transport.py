@@ -35,6 +35,8 @@ CONTROL_PORT_OFFSET: Final = 1
 BULK_PORT_OFFSET: Final = 2
 HOSTS_LIMIT: Final = 8
 SOCKETS_LIMIT: Final = 4096
+PROOF_S: Final = 60.0
+"""So long after a connection broke, its address is taken to be the same machine's."""
 ROOM_RETRY_S: Final = 0.002
 ROOM_RETRY_MAX_S: Final = 0.02
 
@@ -190,12 +192,16 @@ class Transport:
     async def probe_refused(self, node_id: NodeId) -> bool:
         """Answer whether the peer's process is certainly gone: its machine refuses its port.
 
-        Only the address at which the peer last proved its key is asked; another address might be
-        this machine's own, where a refusal proves nothing. Silence proves nothing either.
+        Only the address at which the peer last proved its key is asked, and not after a minute: any
+        other address might be this machine's own or by now somebody else's, where a refusal proves
+        nothing. Silence proves nothing either.
         """
         peer = self._peers.get(node_id)
-        endpoint = peer.links[Lane.CONTROL].proven_endpoint if peer is not None else None
-        if endpoint is None:
+        link = peer.links[Lane.CONTROL] if peer is not None else None
+        endpoint = link.proven_endpoint if link is not None else None
+        if link is None or endpoint is None:
+            return False
+        if not link.up and asyncio.get_running_loop().time() - link.lost_s > PROOF_S:
             return False
         host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
         return await refuses(host.strip("[]"), int(port))

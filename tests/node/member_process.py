@@ -87,10 +87,18 @@ class Member:
 def pair_of_members(lan: Lan) -> tuple[Member, Member]:
     """Start members on hosts 1 and 2 of a LAN that know each other's addresses."""
     keys = (new_keys(), new_keys())
-    hosts = [[lan.address(host, net) for net in lan.networks] for host in (1, 2)]
+    hosts = [addresses(lan, host) for host in (1, 2)]
     first = Member(lan, 1, keys[0], keys[1].public, hosts[1])
     second = Member(lan, 2, keys[1], keys[0].public, hosts[0])
     return first, second
+
+
+def addresses(lan: Lan, host: int) -> list[str]:
+    """Answer a host's addresses as the other one may use them."""
+    if lan.ipv4:
+        return [lan.address(host, net) for net in lan.networks]
+    lines = lan.run(host, "ip", "-6", "-o", "addr", "show", "dev", "eth0", "scope", "link")
+    return [f"{lines.split()[3].partition('/')[0]}%eth0"]
 
 
 def say(**line: Any) -> None:

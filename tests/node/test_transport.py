@@ -6,6 +6,7 @@ import pytest
 import zmq
 
 from paceline.errors import InputError, Unavailable
+from paceline.node import transport
 from paceline.node.inbound import Inbound
 from paceline.node.keys import new_keys
 from paceline.node.transport import Transport
@@ -223,6 +224,27 @@ def test_the_end_of_a_process_is_proven_by_a_refused_connection() -> None:
             assert await a.transport.probe_refused(b.node_id)
 
     run(test())
+
+
+def test_an_address_that_was_lost_long_ago_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(a: Station, b: Station) -> None:
+        b.transport.close()
+        assert await a.link_event() == (b.node_id, False)
+        monkeypatch.setattr(transport, "PROOF_S", -1.0)
+        assert not await a.transport.probe_refused(b.node_id)
+
+    in_two(test)
+
+
+def test_a_handler_may_remove_a_peer_that_was_just_lost() -> None:
+    async def test(a: Station, b: Station) -> None:
+        a.transport.on_link(lambda node_id, up: a.transport.remove_peer(node_id))
+        b.transport.close()
+        assert await a.link_event() == (b.node_id, False)
+        await asyncio.sleep(0.6)  # longer than the pause before an address is dialled anew
+        assert a.transport.peers == ()
+
+    in_two(test)
 
 
 def test_an_unproven_address_proves_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -19,10 +20,15 @@ STALE_MS = 2500
 Pair = tuple[Lan, Member, Member]
 
 
-@pytest.fixture(params=[1, 2], ids=["one network", "two networks"])
+ONE: dict[str, Any] = {"networks": 1}
+TWO: dict[str, Any] = {"networks": 2}
+LINK_LOCAL: dict[str, Any] = {"ipv4": False}
+
+
+@pytest.fixture(params=[ONE, TWO], ids=["one network", "two networks"])
 def pair(make_lan: MakeLan, request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Answer a LAN and two members on it that hear each other."""
-    lan = make_lan(2, networks=request.param)
+    lan = make_lan(2, **request.param)
     first, second = pair_of_members(lan)
     for member in (first, second):
         member.link(up=True)
@@ -79,10 +85,22 @@ def test_a_member_that_loses_its_link_comes_back(pair: Pair) -> None:
         member.beats(3)
 
 
-@pytest.mark.parametrize("pair", [2], ids=["two networks"], indirect=True)
+@pytest.mark.parametrize("pair", [TWO], ids=["two networks"], indirect=True)
 def test_a_member_that_loses_one_of_two_networks_goes_on_over_the_other(pair: Pair) -> None:
     lan, first, second = pair
     lan.run(2, "ip", "link", "set", "eth0", "down")
     for member in (first, second):
         member.beats(1)  # at once, or after the link was down for two seconds
         member.beats(60)  # three seconds' worth: longer than a lost link can stay unnoticed
+
+
+@pytest.mark.parametrize("pair", [LINK_LOCAL], ids=["link-local IPv6"], indirect=True)
+def test_link_local_ipv6_addresses_serve_as_well(pair: Pair) -> None:
+    lan, first, second = pair
+    lan.unplug(2)
+    for member in (first, second):
+        member.link(up=False)
+    lan.replug(2)
+    for member in (first, second):
+        member.link(up=True)
+        member.beats(3)

@@ -48,7 +48,7 @@ class Lan:
     def __init__(self, hosts: int, *, networks: int = 1, ipv4: bool = True) -> None:
         self.hosts = range(1, hosts + 1)
         self.networks = range(networks)
-        self._ipv4 = ipv4
+        self.ipv4 = ipv4
         self._id = f"{PREFIX}{os.getpid()}x{id(self) & 0xFFFF:x}"
         self._hub = f"{self._id}hub"
         self._addresses = {
@@ -195,10 +195,10 @@ class Lan:
             self._switch("ip", "link", "set", port, "up")
             # Without it an IPv6 address could not be used in its first second.
             self.run(host, "sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0", check=False)
-            if self._ipv4:
+            if self.ipv4:
                 self.add_address(host, net)
             self.run(host, "ip", "link", "set", device, "up")
-        if self._ipv4:
+        if self.ipv4:
             self.run(host, "ip", "route", "add", "default", "dev", "eth0")
 
     def _plug(self, host: int, group: int) -> None:
