@@ -66,6 +66,7 @@ class Candidacy:
         self.pre = pre
         self.transfer = transfer
         self.votes: dict[NodeId, bool] = {}
+        self.hurried = False
 
     def outcome(self, membership: Membership) -> Outcome:
         """Answer how it stands."""
@@ -222,7 +223,8 @@ class Election:
         if reply.pre and reply.granted and reply.term != self.term + 1:
             return  # granted to an earlier attempt, from before this node's term rose
         candidacy.votes.setdefault(reply.sender, reply.granted)
-        if not reply.granted and self._hurries_left > 0:
+        if not reply.granted and not candidacy.hurried and self._hurries_left > 0:
+            candidacy.hurried = True
             self._hurries_left -= 1
             self.timer.hurry(2 * self._hurry_ticks)
 
