@@ -125,7 +125,6 @@ def _row(subtask: Document, names: dict[str, str]) -> tuple[str, ...]:
 def _costs(report: Report) -> str:
     before, after = (node(i, report.nodes) for i in (report.leader_before, report.leader_after))
     restarts = [f"{r['name']} ({'; '.join(r['reasons'])})" for r in report.restarted_subtasks]
-    verdict = click.style("completed", fg="green") if report.good else click.style("NOT", fg="red")
     return "\n".join(
         (
             f"{heading('leader   ')} {before}, killed with -9; then {after}",
@@ -133,7 +132,7 @@ def _costs(report: Report) -> str:
             f"{heading('restarted')} {printable(', '.join(restarts)) or 'nothing'}",
             f"{heading('results  ')} {report.lost_results} lost, "
             f"{report.duplicated_results} doubled",
-            f"{heading('task     ')} {verdict}: {printable(report.task['status'])}, "
-            f"{report.duration_ms / 1000:.1f} s in all",
+            f"{heading('task     ')} {status(report.task['status'])}; the demo took "
+            f"{report.duration_ms / 1000:.1f} s",
         )
     )

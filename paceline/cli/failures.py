@@ -41,6 +41,16 @@ def exit_status(error: PacelineError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
 
 
+def foreseen(error: BaseException) -> PacelineError | None:
+    """Answer the Paceline error that a group of nothing else holds first; a node runs in groups."""
+    if isinstance(error, PacelineError):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    found = [foreseen(part) for part in error.exceptions]
+    return found[0] if all(found) else None
+
+
 def sentence(error: PacelineError) -> str:
     """Answer what went wrong and what to do next."""
     text = str(error).strip().rstrip(".") or type(error).__name__

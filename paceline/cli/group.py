@@ -78,6 +78,9 @@ class Root(LazyGroup):
             _forget_output()
             sys.exit(BROKEN_PIPE)
         except Exception as error:
+            foreseen = failures.foreseen(error)
+            if foreseen is not None:
+                _fail(failures.sentence(foreseen), failures.exit_status(foreseen))
             _fail(failures.report(error, list(args or sys.argv[1:])), failures.FAILED)
         sys.exit(status if isinstance(status, int) else 0)
 

@@ -7,6 +7,7 @@ from click.testing import CliRunner
 
 from paceline.cli import failures
 from paceline.cli.main import cli
+from paceline.errors import InvalidSettings, TimedOut
 
 
 def test_a_report_has_the_traceback_and_no_token(
@@ -24,6 +25,14 @@ def test_a_report_has_the_traceback_and_no_token(
     assert "s3cret" not in text
     assert "'--token', '***', '--token=***', 'x'" in text
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_group_of_foreseen_errors_is_foreseen() -> None:
+    refused, late = InvalidSettings("a port"), TimedOut("late")
+    nested = ExceptionGroup("", [ExceptionGroup("", [refused]), late])
+
+    assert failures.foreseen(nested) is refused
+    assert failures.foreseen(ExceptionGroup("", [refused, RuntimeError()])) is None
 
 
 def test_a_defect_in_a_command_is_told_in_one_line(
