@@ -12,14 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from paceline.ids import NodeId, fingerprint
 from paceline.node.keys import new_keys
 from paceline.node.transport import Transport
 from paceline.node.wire import Kind
 from tests.node.transports import LOOPBACK, Station
-from tests.rigs.lan import Lan
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,20 +41,14 @@ class Echo:
 
 
 @contextmanager
-def echo(
-    station: Station, *, address: str = LOOPBACK, lan: Lan | None = None, host: int = 0
-) -> Iterator[Echo]:
+def echo(station: Station) -> Iterator[Echo]:
     """Start an echo process that admits `station` and knows where it is."""
-    words = [station.keys.public.hex(), address, str(station.transport.control_port)]
-    words.append(str(station.transport.bulk_port))
+    ports = (station.transport.control_port, station.transport.bulk_port)
+    words = [station.keys.public.hex(), station.host, *map(str, ports)]
     command = [sys.executable, "-m", "tests.node.echo_process", *words]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    if lan is None:
-        process, there = subprocess.Popen(command, **pipes), LOOPBACK
-    else:
-        process, there = lan.popen(host, *command, **pipes), lan.address(host)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
-        yield Echo(process, there)
+        yield Echo(process, LOOPBACK)
     finally:
         process.kill()
         process.communicate()

@@ -93,7 +93,7 @@ def test_a_peers_end_is_reported_and_its_return_too() -> None:
             assert await a.link_event() == (b.node_id, False)
             assert not a.transport.connected(b.node_id)
 
-            again = Station(b.keys, members=b.members)
+            again = Station(b.keys, b.host, b.members)
             await again.transport.open()
             assert ports != (again.transport.control_port, again.transport.bulk_port)
             a.add(again)  # at other ports
@@ -110,7 +110,7 @@ def test_a_port_in_use_is_a_clear_error() -> None:
         async with stations(1) as (a,):
             port = a.transport.control_port - 1
             second = Transport(
-                keys=new_keys(), bind_host=LOOPBACK, port=port, allowed=lambda key: True
+                keys=new_keys(), bind_host=a.host, port=port, allowed=lambda key: True
             )
             with pytest.raises(Unavailable, match="cannot listen"):
                 await second.open()
@@ -123,13 +123,13 @@ def test_of_several_addresses_the_one_that_works_is_used() -> None:
         async with stations(2) as (a, b):
             b.members.add(a.keys.public)
             # On the first two nobody listens.
-            a.add(b, hosts=("127.0.0.3", "127.0.0.2", LOOPBACK))
+            a.add(b, hosts=("127.0.0.3", "127.0.0.2", b.host))
             assert await a.link_event() == (b.node_id, True)
             assert a.transport.send(b.node_id, Kind.VITALS, b"here")
             assert await b.received() == (a.node_id, b"here")
             stats = a.transport.link_stats(b.node_id)
             assert stats is not None
-            assert stats.address == f"tcp://{LOOPBACK}:{b.transport.control_port}"
+            assert stats.address == f"tcp://{b.host}:{b.transport.control_port}"
 
     run(test())
 
@@ -160,7 +160,7 @@ def test_a_proven_address_is_tried_again_after_a_false_one() -> None:
                 allowed=lambda key: True,
             )
             zap = ZapHandler(context=zmq.Context.instance(), admit=lambda key: "b" * 16)
-            again.open(LOOPBACK, port)
+            again.open(b.host, port)
             assert await a.link_event() == (b.node_id, True)
             again.close()
             zap.close()

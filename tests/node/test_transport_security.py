@@ -28,7 +28,7 @@ class Attacker:
 
     def connect(self, victim: Station, lane: Lane = Lane.CONTROL) -> None:
         ports = (victim.transport.control_port, victim.transport.bulk_port)
-        self.socket.connect(f"tcp://{LOOPBACK}:{ports[lane]}")
+        self.socket.connect(f"tcp://{victim.host}:{ports[lane]}")
 
     def try_to_send(self, frame: bytes) -> None:
         """Send even without a connection, as an attacker would."""
@@ -150,7 +150,7 @@ def test_an_impostor_at_a_peers_address_hears_nothing() -> None:
             impostor.members.add(a.keys.public)
             peer = new_keys()
             ports = (impostor.transport.control_port, impostor.transport.bulk_port)
-            a.transport.add_peer(peer.node_id, peer.public, [LOOPBACK], *ports)
+            a.transport.add_peer(peer.node_id, peer.public, [impostor.host], *ports)
             await asyncio.sleep(0.5)  # several handshakes fail
             assert not a.transport.send(peer.node_id, Kind.VITALS, b"for the peer alone")
             assert a.links.empty()
@@ -200,7 +200,7 @@ def test_who_is_thrown_out_cannot_come_back() -> None:
     async def test(a: Station, b: Station) -> None:
         a.members.discard(b.keys.public)
         a.transport.remove_peer(b.node_id)
-        again = Station(b.keys, members=b.members)
+        again = Station(b.keys, b.host, b.members)
         await again.transport.open()
         again.add(a)
         await until(lambda: a.transport.stats().refused >= 1)
@@ -287,16 +287,16 @@ def test_a_server_that_is_not_zeromq_does_no_harm_and_is_left_in_time() -> None:
             b.members.add(a.keys.public)
             port = b.transport.control_port
             b.transport.close()
-            server = await asyncio.start_server(_talk_http, LOOPBACK, port)
+            server = await asyncio.start_server(_talk_http, b.host, port)
             a.add(b)
             await asyncio.sleep(1)  # several handshakes fail
             assert not a.transport.connected(b.node_id)
             server.close()
             await server.wait_closed()
-            again = Station(b.keys, members=b.members)
+            again = Station(b.keys, b.host, b.members)
             again.transport = type(b.transport)(
                 keys=b.keys,
-                bind_host=LOOPBACK,
+                bind_host=b.host,
                 port=port - 1,
                 allowed=lambda key: key in b.members,
             )
@@ -319,7 +319,7 @@ def test_keys_may_not_be_seen_by_whoever_listens() -> None:
     async def test() -> None:
         async with stations(2) as (a, b):
             b.members.add(a.keys.public)
-            async with wiretap(b.transport.control_port) as (port, seen):
+            async with wiretap(b.host, b.transport.control_port) as (port, seen):
                 a.transport.add_peer(b.node_id, b.keys.public, [LOOPBACK], port, port)
                 assert await a.link_event() == (b.node_id, True)
                 a.transport.send(b.node_id, Kind.VITALS, b"nobody may read this")
@@ -335,7 +335,7 @@ def test_keys_may_not_be_seen_by_whoever_listens() -> None:
 
 
 @asynccontextmanager
-async def wiretap(port: int) -> AsyncIterator[tuple[int, bytearray]]:
+async def wiretap(host: str, port: int) -> AsyncIterator[tuple[int, bytearray]]:
     """Relay to a port, and remember all bytes of both directions."""
     seen = bytearray()
     relays: list[asyncio.Task[None]] = []
@@ -350,7 +350,7 @@ async def wiretap(port: int) -> AsyncIterator[tuple[int, bytearray]]:
             await writer.wait_closed()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, to_there = await asyncio.open_connection(LOOPBACK, port)
+        there, to_there = await asyncio.open_connection(host, port)
         await asyncio.gather(copy(reader, to_there), copy(there, writer))
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,9 +1,11 @@
 """Transports for tests: real sockets on the loopback interface, in this process."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import randrange
 from typing import Any, TypeVar
 
 from paceline.ids import NodeId
@@ -16,6 +18,13 @@ T = TypeVar("T")
 LOOPBACK = "127.0.0.1"
 PATIENCE_S = 20.0
 """Far beyond anything that is waited for."""
+
+
+def own_loopback() -> str:
+    """Answer a loopback address that nobody else uses, so that a port can be left and had again."""
+    if sys.platform != "linux":
+        return LOOPBACK
+    return f"127.{randrange(1, 255)}.{randrange(256)}.{randrange(1, 255)}"
 
 
 def run(test: Coroutine[Any, Any, T]) -> T:
@@ -40,13 +49,14 @@ class Station:
     """A transport that remembers what it received, and whose members are a plain set."""
 
     keys: NodeKeys
+    host: str = field(default_factory=own_loopback)
     members: set[bytes] = field(default_factory=set)
     inbox: asyncio.Queue[tuple[NodeId, bytes]] = field(default_factory=asyncio.Queue)
     links: asyncio.Queue[tuple[NodeId, bool]] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
         self.transport = Transport(
-            keys=self.keys, bind_host=LOOPBACK, allowed=lambda key: key in self.members
+            keys=self.keys, bind_host=self.host, allowed=lambda key: key in self.members
         )
         self.transport.on(Kind.VITALS, lambda sender, body: self.inbox.put_nowait((sender, body)))
         self.transport.on_link(lambda node_id, up: self.links.put_nowait((node_id, up)))
@@ -55,13 +65,13 @@ class Station:
     def node_id(self) -> NodeId:
         return self.keys.node_id
 
-    def add(self, other: "Station", hosts: tuple[str, ...] = (LOOPBACK,)) -> None:
+    def add(self, other: "Station", hosts: tuple[str, ...] | None = None) -> None:
         """Know the other's address and let it in."""
         self.members.add(other.keys.public)
         self.transport.add_peer(
             other.node_id,
             other.keys.public,
-            hosts,
+            hosts or (other.host,),
             other.transport.control_port,
             other.transport.bulk_port,
         )
