@@ -3,8 +3,9 @@
 import pytest
 
 from paceline.tasks.allocate import resource_score, tool_score, total_score
+from paceline.tasks.commands import Allocate, Placement
 from paceline.tasks.model import Privacy, Resources, ToolState, WorkerStatus
-from paceline.tasks.schedule import Verdict, why
+from paceline.tasks.schedule import Verdict, plan, why
 from paceline.tasks.view import ActiveAttempt, PlanningSettings, ReadySubtask, WorkerView
 from tests.tasks.planning import NOW_MS, active, ready, view, worker
 
@@ -256,7 +257,7 @@ ORDER = [
         "load",
         worker("b", tools="codex", slots=4),
         worker("a", tools="codex", slots=4),
-        (active("x", "a"),),
+        (active("x", "a", allocated_at_ms=NOW_MS, started_at_ms=None),),
     ),
 ]
 
@@ -270,3 +271,6 @@ def test_what_decides_between_workers(
         verdicts = why(view(*workers, *held, wanted), wanted)
         assert [verdict.node_id for verdict in verdicts] == [better.node_id, worse.node_id]
         assert all(verdict.eligible for verdict in verdicts)
+        best = verdicts[0]
+        placement = Placement("s", 1, best.node_id, best.tool, best.score)
+        assert plan(view(*workers, *held, wanted)) == [Allocate((placement,))]
