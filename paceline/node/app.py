@@ -24,7 +24,7 @@ from paceline import __version__
 from paceline.clock import SystemClock
 from paceline.discovery.discovery import Discovery
 from paceline.discovery.record import Contact, join_address
-from paceline.errors import PacelineError
+from paceline.errors import PacelineError, Unavailable
 from paceline.node.autopilot import Autopilot
 from paceline.node.calls import Calls
 from paceline.node.cluster_status import ClusterStatus
@@ -34,11 +34,12 @@ from paceline.node.data_dir import DataDir
 from paceline.node.death_watch import DeathWatch
 from paceline.node.founding import Founding, Settled, cluster_hint
 from paceline.node.greeting import Greeting, Hello, HelloReply, greet
-from paceline.node.keys import load_or_create_keys
+from paceline.node.keys import NodeKeys, load_or_create_keys
 from paceline.node.log_feed import LogFeed
 from paceline.node.logging import configure
 from paceline.node.members import Members
 from paceline.node.planning import Planning
+from paceline.node.ports import candidate_ports, remember_port
 from paceline.node.proposals import Proposals
 from paceline.node.registration import Registration
 from paceline.node.service import Service
@@ -81,6 +82,7 @@ class Node:
         self._clock = SystemClock()
         self._started_ms = self._clock.now_ms()
         self._stopping = asyncio.Event()
+        self._slots = settings.slots
         self._failure: BaseException | None = None
         self._background: list[asyncio.Task[None]] = []
         self._resources: tuple[int, Resources] = (0, Resources())
@@ -117,26 +119,9 @@ class Node:
     # --- the network ------------------------------------------------------------------------------
 
     async def _open_network(self, data_dir: DataDir, stack: AsyncExitStack) -> None:
-        settings = self._settings
         keys = load_or_create_keys(data_dir.path)
         self._node_id = keys.node_id
-        self._transport = Transport(
-            keys=keys,
-            bind_host=settings.bind,
-            port=settings.port,
-            allowed=self._allowed,
-        )
-        self._greeting = Greeting(
-            bind_host=settings.bind,
-            port=settings.port,
-            answer=self._answer,
-            join=self._join,
-        )
-        self._calls = Calls(transport=self._transport)
-        stack.callback(self._transport.close)
-        stack.callback(self._greeting.close)
-        await self._greeting.open()
-        await self._transport.open()
+        await self._open_sockets(keys, data_dir, stack)
         self._discovery = self._make_discovery(data_dir, keys.public)
         self._members = Members(
             node_id=self._node_id,
@@ -144,6 +129,29 @@ class Node:
             calls=self._calls,
             discovery=self._discovery,
         )
+
+    async def _open_sockets(self, keys: NodeKeys, data_dir: DataDir, stack: AsyncExitStack) -> None:
+        """Listen for strangers and for members, at ports that can be had."""
+        for port in candidate_ports(self._settings.port, data_dir):
+            greeting = Greeting(
+                bind_host=self._settings.bind, port=port, answer=self._answer, join=self._join
+            )
+            transport = Transport(
+                keys=keys, bind_host=self._settings.bind, port=port, allowed=self._allowed
+            )
+            try:
+                await greeting.open()
+                await transport.open()
+                break
+            except Unavailable:
+                greeting.close()
+                if port in (0, self._settings.port):
+                    raise
+        self._greeting, self._transport = greeting, transport
+        stack.callback(greeting.close)
+        stack.callback(transport.close)
+        self._calls = Calls(transport=transport)
+        remember_port(greeting.port, data_dir)
 
     # The sockets are open before there are members to ask.
 
@@ -419,6 +427,8 @@ class Node:
         """Leave the others in order: work is given back, leadership handed over."""
         log.info("stopping")
         if self._failure is None:
+            self._slots = 0  # said before the work is given back, or it would be given to us again
+            self._heartbeats.beat()
             await self._worker.give_up(timeout_s=GIVE_BACK_S)
             await self._consensus.hand_over()
 
@@ -442,7 +452,7 @@ class Node:
             sequence=sequence,
             resources=self._read_resources(),
             tools=self._workshop.tools,
-            slots=self._settings.slots,
+            slots=self._slots,
             running=self._worker.running,
             labels=dict(self._settings.labels),
             applied_index=self._consensus.progress.index,

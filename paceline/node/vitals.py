@@ -174,7 +174,7 @@ class Heartbeats:
     async def run(self) -> None:
         """Beat for ever."""
         while True:
-            self._beat()
+            self.beat()
             try:
                 async with asyncio.timeout(INTERVAL_MS / 1000):
                     await self._hurry.wait()
@@ -182,7 +182,8 @@ class Heartbeats:
                 continue
             self._hurry.clear()
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Send the vitals as they are now."""
         self._sequence += 1
         vitals = self._own_vitals(self._sequence)
         self._table.note(vitals)
