@@ -3,7 +3,7 @@
 from itertools import combinations, pairwise
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from paceline.consensus.membership import (
@@ -30,6 +30,7 @@ def quorums(membership: Membership) -> list[set[str]]:
     return [group for group in groups if is_quorum(membership, group)]
 
 
+@settings(deadline=None)
 @given(targets, targets, st.booleans())
 def test_any_quorum_before_a_step_shares_a_node_with_any_quorum_after_it(
     before: tuple[set[str], set[str]], after: tuple[set[str], set[str]], joint: bool
@@ -42,6 +43,7 @@ def test_any_quorum_before_a_step_shares_a_node_with_any_quorum_after_it(
     assert steps[-1] == Membership(tuple(sorted(after[0])), tuple(sorted(after[1])))
 
 
+@settings(deadline=None)
 @given(targets, targets)
 def test_the_joint_state_is_used_only_for_more_than_one_voter(
     before: tuple[set[str], set[str]], after: tuple[set[str], set[str]]
@@ -52,6 +54,7 @@ def test_the_joint_state_is_used_only_for_more_than_one_voter(
     assert step.auto_leave == step.joint
 
 
+@settings(deadline=None)
 @given(targets, targets)
 def test_nobody_is_voter_and_learner_at_once(
     before: tuple[set[str], set[str]], after: tuple[set[str], set[str]]
@@ -100,6 +103,7 @@ def test_a_membership_entry_carries_all_of_it() -> None:
         memberships_in([Entry(1, 1, int(EntryKind.MEMBERSHIP), b"nonsense")])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 3), targets), max_size=8), st.data())
 def test_the_trail_agrees_with_a_list_of_all_indexes(
     steps: list[tuple[int, tuple[set[str], set[str]]]], data: st.DataObject

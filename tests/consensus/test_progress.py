@@ -1,12 +1,13 @@
 """What a leader knows of a follower, whatever order the answers come in."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from paceline.consensus.progress import Inflight, Progress, ProgressState
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 4),
     st.integers(1, 50),
@@ -103,6 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert len(self.progress.inflight) <= 3
 
 
+AnyOrder.TestCase.settings = settings(deadline=None, max_examples=60)
 TestAnyOrder = AnyOrder.TestCase
 
 

@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.consensus.messages import Membership
@@ -36,6 +36,7 @@ def decides(membership: Membership, nodes: set[str]) -> bool:
     return all(any(group <= nodes for group in majorities(half)) for half in halves)
 
 
+@settings(deadline=None)
 @given(memberships, numbers)
 def test_the_number_reached_is_the_largest_that_some_quorum_has(
     membership: Membership, values: dict[str, int]
@@ -48,6 +49,7 @@ def test_the_number_reached_is_the_largest_that_some_quorum_has(
     assert reached(membership, values) == expected
 
 
+@settings(deadline=None)
 @given(memberships, votes)
 def test_an_election_is_won_or_lost_as_soon_as_no_vote_can_change_it(
     membership: Membership, cast: dict[str, bool]
@@ -63,6 +65,7 @@ def test_an_election_is_won_or_lost_as_soon_as_no_vote_can_change_it(
     assert outcome(membership, cast) is expected
 
 
+@settings(deadline=None)
 @given(memberships, st.sets(st.sampled_from(NODES)))
 def test_a_quorum_is_a_majority_of_each_half(membership: Membership, nodes: set[str]) -> None:
     assert is_quorum(membership, nodes) == decides(membership, nodes)
