@@ -67,8 +67,8 @@ def report(error: Exception, arguments: Sequence[str]) -> str:
         file.write(f"{platform.platform()}\n")
         file.write(f"arguments: {_without_secrets(arguments)}\n\n")
         file.writelines(traceback.format_exception(error))
-    kind = type(error).__name__
-    return f"this is a defect in Paceline ({kind}). The details are in {path}; please report it."
+    words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return f"this is a defect in Paceline ({words}). The details are in {path}; please report it."
 
 
 def _without_secrets(arguments: Sequence[str]) -> list[str]:
