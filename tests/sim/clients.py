@@ -14,7 +14,7 @@ from paceline.consensus.replica import Decision
 from paceline.errors import NotLeader, PacelineError
 from tests.linearizability import Operation
 from tests.sim.invariants import Observer
-from tests.sim.machine import Command, KvState, encode_command
+from tests.sim.machine import NOBODY, Command, KvState, encode_command
 from tests.sim.world import MILLISECOND, SECOND, World
 
 GIVE_UP_US = 4 * SECOND
@@ -25,6 +25,11 @@ class Server(Protocol):
     """What a client sees of a process."""
 
     name: str
+
+    @property
+    def leads(self) -> bool:
+        """Answer whether it says that it leads."""
+        ...
 
     @property
     def state(self) -> KvState:
@@ -208,12 +213,7 @@ class Client:
         if error is not None:
             self._world.after(self._travel_us(), lambda: self._refused(task, number, error))
             return
-        if server.state.index < least:
-            self._world.fail(
-                "reads are linearizable",
-                f"{server.name} serves a read at {server.state.index}; before it was asked,"
-                f" a client knew that {least} is committed",
-            )
+        _check_read(self._world, server, least)
         value = server.state.keys.get(task.command.key, None if task.command.key == KEYS[0] else [])
         self._world.after(self._travel_us(), lambda: self._finish(task, value, ok=True))
 
@@ -238,3 +238,84 @@ class Client:
             self._life, self._request = self._life + 1, 0
         if not self._stopped:
             self._rest()
+
+
+class Noise:
+    """Writes and reads at whoever says that it leads, many at once, never repeated.
+
+    Leaders that are cut off get long tails that way, which is what logs diverge by; and a read at a
+    leader that is none any more is asked often enough to be caught.
+    """
+
+    def __init__(
+        self,
+        *,
+        world: World,
+        observer: Observer,
+        history: History,
+        servers: Callable[[], Sequence[Server]],
+        every_ms: int,
+    ) -> None:
+        self._world = world
+        self._observer = observer
+        self._history = history
+        self._servers = servers
+        self._every_ms = every_ms
+        self._random: random.Random = world.random("noise")
+        self._count = 0
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begin."""
+        self._next()
+
+    def stop(self) -> None:
+        """Ask for no more."""
+        self._stopped = True
+
+    def _next(self) -> None:
+        pause_us = self._random.randint(1, 2 * self._every_ms * MILLISECOND)
+        self._world.after(pause_us, self._burst)
+
+    def _burst(self) -> None:
+        if self._stopped:
+            return
+        for server in self._servers():
+            if server.leads:
+                for _ in range(self._random.randint(1, 5)):
+                    self._write(server)
+                self._read(server)
+            elif self._random.random() < 0.1:
+                self._read(server)
+        self._next()
+
+    def _write(self, server: Server) -> None:
+        self._count += 1
+        data = encode_command(Command(NOBODY, 0, "write", "noise", self._count))
+
+        def decided(decision: Decision) -> None:
+            if decision.error is None:
+                self._observer.answered(decision.index, decision.term, data)
+                known = self._history.acknowledged_index
+                self._history.acknowledged_index = max(known, decision.index)
+
+        server.propose(data, decided)
+
+    def _read(self, server: Server) -> None:
+        least = self._history.acknowledged_index
+
+        def may_read(error: PacelineError | None) -> None:
+            if error is None:
+                _check_read(self._world, server, least)
+
+        server.read(may_read)
+
+
+def _check_read(world: World, server: Server, least: int) -> None:
+    """Check a served read against what a client knew to be committed before it was asked."""
+    if server.state.index < least:
+        world.fail(
+            "reads are linearizable",
+            f"{server.name} serves a read at {server.state.index}; before it was asked,"
+            f" a client knew that {least} is committed",
+        )

@@ -301,6 +301,11 @@ class Observer:
         now = node.glance()
         if not now.leads or entry.term != now.term:
             return
+        if node.queued.term_at(now.commit) != entry.term:
+            self._fail(
+                "no membership change before a commit of one's own",
+                f"{node.name} appends {entry.index} in term {entry.term}",
+            )
         log, new = node.queued, decode(Membership, entry.data)
         old = log.membership
         last = log.membership_index

@@ -21,6 +21,9 @@ from paceline.consensus.spool import MemorySource
 from paceline.consensus.storage.protocol import SnapshotSource
 from tests.sim.world import MILLISECOND, World
 
+NOBODY = ""
+"""A client without a session: its requests take effect as often as they are in the log."""
+
 Post = Callable[[Callable[[], None]], None]
 OnApply = Callable[[Entry, "KvState", bool], None]
 
@@ -65,6 +68,8 @@ class KvState:
         return result, effect
 
     def _once(self, command: Command) -> tuple[Any, bool]:
+        if command.client == NOBODY:
+            return self._execute(command), False
         last, result = self.sessions.get(command.client, (0, None))
         if command.request <= last:
             return (result if command.request == last else "superseded"), False

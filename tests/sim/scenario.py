@@ -38,6 +38,8 @@ class Scenario:
     action_every_ms: int
     clients: int
     client_pause_ms: int
+    noise_every_ms: int
+    """0 = no noise."""
     compact_every: int
     keep_trailing: int
     small_messages: bool
@@ -106,6 +108,7 @@ def draw(seed: int) -> Scenario:
         action_every_ms=lots.choice((150, 400, 1000)),
         clients=lots.randint(1, 4),
         client_pause_ms=lots.choice((5, 30, 100, 300)),
+        noise_every_ms=lots.choice((0, 50, 150, 400)),
         compact_every=lots.choice((5, 15, 50, 10_000)),
         keep_trailing=lots.choice((0, 0, 3, 10)),
         small_messages=lots.random() < 0.4,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from paceline.consensus.messages import HardState, Membership, SnapshotMeta
 from paceline.consensus.storage.protocol import StoredLog
 from tests.linearizability import SearchTooLong, check
-from tests.sim.clients import KEYS, Client, History
+from tests.sim.clients import KEYS, Client, History, Noise
 from tests.sim.faults import Faults
 from tests.sim.invariants import Observer
 from tests.sim.network import Network
@@ -59,6 +59,13 @@ class Simulation:
         for name in names:
             self._new_process(name, mark)
         self.clients = [self._new_client(f"c{n}", self._up) for n in range(scenario.clients)]
+        self._noise = Noise(
+            world=self.world,
+            observer=self.observer,
+            history=self.history,
+            servers=self._up,
+            every_ms=scenario.noise_every_ms,
+        )
         self._faults = Faults(
             world=self.world,
             network=self.network,
@@ -166,6 +173,8 @@ class Simulation:
             process.start()
         for client in self.clients:
             client.start()
+        if self.scenario.noise_every_ms:
+            self._noise.start()
         self._faults.start()
         self._operator.start()
         self.world.run(self.scenario.chaos_us)
@@ -176,6 +185,7 @@ class Simulation:
         world.tell("healing")
         self._faults.stop()
         self._operator.stop()
+        self._noise.stop()
         self.network.calm()
         down = [process for process in self._all() if not process.up]
         leave_down = self._lots.random() < 0.5 and self._can_do_without(p.name for p in down)

@@ -28,6 +28,10 @@ class Violation(Exception):
         self.invariant = invariant
         self.text = text
 
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        """Answer how to send it to another process."""
+        return Violation, (self.invariant, self.text)
+
 
 class World:
     """The clock, the queue of events and the story of one seed."""
