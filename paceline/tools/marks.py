@@ -24,6 +24,9 @@ KILL_LIMIT_S = 5.0
 
 _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self" / "environ").exists()
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD among the flags of /proc/PID/stat."""
+
 _HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
@@ -80,13 +83,15 @@ def _kill_all(values: Collection[str], session: int | None) -> bool:
     """Look and kill until nobody is found: whoever was just being forked is met next time."""
     give_up = time.monotonic() + KILL_LIMIT_S
     pause_s = 0.001
-    while pids := _find(values, session):
+    while True:
+        pids, unsure = _look(values, session)
+        if not pids and not unsure:
+            return True
         if time.monotonic() > give_up:
-            return False
+            return not pids
         _signal_each(pids, values, session, signal.SIGKILL)
         time.sleep(pause_s)
         pause_s = min(0.05, pause_s * 2)
-    return True
 
 
 def _signal_all(values: Collection[str], session: int | None, number: signal.Signals) -> None:
@@ -115,36 +120,67 @@ def _signal(pid: int, values: Collection[str], session: int | None, number: sign
 
 
 def _find(values: Collection[str], session: int | None) -> list[int]:
+    return _look(values, session)[0]
+
+
+def _look(values: Collection[str], session: int | None) -> tuple[list[int], bool]:
+    """Answer who belongs to the run, and whether somebody cannot be told yet."""
     if not _HAS_PROC:
-        return list(_find_portably(values, session))
+        return list(_find_portably(values, session)), False
     needles = _needles(values)
-    pids = (int(name) for name in os.listdir(_PROC) if name.isdigit())
-    return [pid for pid in pids if pid != os.getpid() and _belongs(pid, needles, session)]
+    found, unsure = [], False
+    for pid in (int(name) for name in os.listdir(_PROC) if name.isdigit()):
+        if pid == os.getpid():
+            continue
+        belongs = _belongs(pid, needles, session)
+        if belongs:
+            found.append(pid)
+        unsure = unsure or belongs is None
+    return found, unsure
 
 
 def _needles(values: Collection[str]) -> list[bytes]:
     return [f"{MARK_VARIABLE}={value}".encode() for value in values]
 
 
-def _belongs(pid: int, needles: Collection[bytes], session: int | None) -> bool:
+def _belongs(pid: int, needles: Collection[bytes], session: int | None) -> bool | None:
+    """Answer whether a process belongs to the run; None if it cannot be told yet.
+
+    In the middle of exec, between its old program and the new one, a process has neither arguments
+    nor an environment for a moment.
+    """
     if session is not None and _session_of(pid) == session:
         return True
-    try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            environment = file.readall() or b""
-    except OSError:  # over, or somebody else's
+    if environment := _read(pid, "environ"):
+        return any(needle in environment for needle in needles)
+    if _read(pid, "cmdline") or _is_over_or_kernel(pid):
         return False
-    return any(needle in environment for needle in needles)
+    return None
+
+
+def _read(pid: int, name: str) -> bytes:
+    """Answer a file of a process; nothing if it is over, or somebody else's."""
+    try:
+        with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+            return file.readall() or b""
+    except OSError:
+        return b""
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Answer state, parent, group, session, terminal, its group, flags ...; empty if it is over."""
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return [] if fields and fields[0] in (b"Z", b"X") else fields
 
 
 def _session_of(pid: int) -> int | None:
-    """Answer the session of a process that is alive; None for the dead and for zombies."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            after_name = file.read(4096).rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if after_name[0] in (b"Z", b"X") else int(after_name[3])
+    fields = _stat(pid)
+    return int(fields[3]) if fields else None
+
+
+def _is_over_or_kernel(pid: int) -> bool:
+    fields = _stat(pid)
+    return not fields or bool(int(fields[6]) & _KERNEL_THREAD)
 
 
 def _find_portably(values: Collection[str], session: int | None) -> Iterator[int]:

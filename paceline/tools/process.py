@@ -99,22 +99,24 @@ async def child_process(spec: ProcessSpec) -> AsyncIterator["ChildProcess"]:
     Raise ToolError if it cannot be started at all.
     """
     mark = Mark.create(spec.mark_file) if spec.mark_file else None
-    child: ChildProcess | None = None
+    child = ChildProcess(spec, mark)
     try:
-        child = await _start(spec, mark)
+        # Not to be cancelled in the middle: asyncio would then wait for the pipes to close, which
+        # a grandchild may hold open for ever.
+        await _to_the_end(_start(spec, mark, child))
         yield child
     finally:
         await _to_the_end(_end(child, mark))
 
 
-async def _start(spec: ProcessSpec, mark: Mark | None) -> "ChildProcess":
+async def _start(spec: ProcessSpec, mark: Mark | None, child: "ChildProcess") -> None:
     environment = dict(spec.environment)
     if mark:
         environment[MARK_VARIABLE] = mark.value
     loop = asyncio.get_running_loop()
     try:
-        transport, child = await loop.subprocess_exec(
-            lambda: ChildProcess(spec, mark),
+        await loop.subprocess_exec(
+            lambda: child,
             *spec.argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -126,19 +128,18 @@ async def _start(spec: ProcessSpec, mark: Mark | None) -> "ChildProcess":
     except (OSError, ValueError) as error:
         raise ToolError(f"cannot start {spec.argv[0]}: {error}") from error
     with contextlib.suppress(OSError):  # already over, or no such right: the work matters more
-        os.setpriority(os.PRIO_PGRP, transport.get_pid(), spec.nice)
-    return child
+        os.setpriority(os.PRIO_PGRP, child.pid, spec.nice)
 
 
-async def _end(child: "ChildProcess | None", mark: Mark | None) -> None:
-    if child is not None:
+async def _end(child: "ChildProcess", mark: Mark | None) -> None:
+    if child.pid:
         await child.stop()
-    if mark is not None and (child.gone if child else await mark.kill()):
+    if mark is not None and (child.gone or not child.pid):
         mark.forget()
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
-    """Finish clean-up that is itself bounded in time, whoever cancels us meanwhile."""
+    """Finish what is itself bounded in time, whoever cancels us meanwhile; then be cancelled."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():

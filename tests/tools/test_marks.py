@@ -1,5 +1,6 @@
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from paceline.tools import marks
@@ -10,7 +11,10 @@ from tests.tools.children import lives, run
 def start(mark: Mark) -> "subprocess.Popen[bytes]":
     """Start a process that carries a mark, as a node that crashed would have left it."""
     environment = {"PATH": os.environ["PATH"], MARK_VARIABLE: mark.value}
-    return subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True)
+    process = subprocess.Popen(["sleep", "1000"], env=environment, start_new_session=True)
+    while b"sleep" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+        time.sleep(0.001)  # exec has begun, but is not over
+    return process
 
 
 def test_a_crashed_nodes_processes_are_swept(tmp_path: Path) -> None:
@@ -62,3 +66,14 @@ def test_zombies_are_not_alive(tmp_path: Path) -> None:
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert run(mark.alive(process.pid)) == []
     process.wait()
+
+
+def test_who_is_just_executing_a_program_is_not_missed(tmp_path: Path) -> None:
+    """Chains of processes that do nothing but exec: the search comes upon that moment often."""
+    mark = Mark.create(tmp_path / "a.mark")
+    environment = {"PATH": os.environ["PATH"], MARK_VARIABLE: mark.value}
+    chain = ("sh", "-c", 'exec sh -c "$0" "$0"', 'exec sh -c "$0" "$0"')
+    for _ in range(10):
+        chains = [subprocess.Popen(chain, env=environment) for _ in range(4)]
+        assert run(mark.kill())
+        assert [process.wait(timeout=10) for process in chains] == [-9] * 4

@@ -4,6 +4,7 @@ import asyncio
 import os
 import resource
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,17 @@ import pytest
 from paceline.errors import ToolError
 from paceline.tools.marks import MARK_VARIABLE
 from paceline.tools.process import ChildProcess, Ending, ProcessSpec, child_process
-from tests.tools.children import finish, has_number, lives, number_in, python, run, shell, until
+from tests.tools.children import (
+    PATIENCE_S,
+    finish,
+    has_number,
+    lives,
+    number_in,
+    python,
+    run,
+    shell,
+    until,
+)
 
 MIB = 1024 * 1024
 
@@ -249,6 +260,30 @@ def test_cancelled_while_it_starts(tmp_path: Path, delay_turns: int) -> None:
     assert not (tmp_path / "run.mark").exists()
     if has_number(tmp_path / "pid"):
         assert not lives(number_in(tmp_path / "pid"))
+
+
+def test_cancelled_while_it_starts_and_has_begun_to_work(tmp_path: Path) -> None:
+    """The child runs already, with a grandchild, before we are told that it was started."""
+    line = DETACHED["clean environment"] + "; exec sleep 1000"
+
+    async def test(directory: Path, turns: int) -> None:
+        task = asyncio.create_task(finish(shell(directory, line)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        give_up = time.monotonic() + PATIENCE_S / 2
+        while turns and not has_number(directory / "pid") and time.monotonic() < give_up:
+            time.sleep(0.01)  # noqa: ASYNC251 - the event loop is to stand still
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    for turns in range(12):
+        directory = tmp_path / str(turns)
+        directory.mkdir()
+        run(test(directory, turns))
+        if has_number(directory / "pid"):
+            assert not lives(number_in(directory / "pid"))
+        assert not (directory / "run.mark").exists()
 
 
 def test_cancelled_again_while_it_ends(tmp_path: Path) -> None:
