@@ -60,16 +60,14 @@ async def inspect(path: Path) -> tuple[Path, bool]:
         raise InputError(f"{path} cannot be read: {error.said}") from error
     if shallow == "true":
         raise InputError(f"{path} is a shallow clone: run `git fetch --unshallow` there first")
-    if await _config(path, "extensions.partialclone"):
+    if await _is_partial(path):
         raise InputError(f"{path} is a partial clone: clone it as a whole first")
     return (path / objects).resolve(), bare == "true"
 
 
-async def _config(path: Path, name: str) -> str:
-    try:
-        return "\n".join(await git("config", "--get", name, directory=path))
-    except GitFailed:
-        return ""
+async def _is_partial(path: Path) -> bool:
+    asked = ("config", "--get-regexp", r"^(extensions\.partialclone|remote\..*\.promisor)$")
+    return await _has(path, *asked)
 
 
 async def _any_commit(path: Path) -> bool:
@@ -89,7 +87,7 @@ async def notes_on(path: Path, commit: str, *, bare: bool) -> tuple[str, ...]:
 
 
 async def _has(path: Path, *arguments: str) -> bool:
-    """Answer whether a search finds anything; git grep ends with status 1 if it does not."""
+    """Answer whether a search finds anything; grep and config end with status 1 if not."""
     try:
         return bool(await git(*arguments, directory=path))
     except GitFailed as error:

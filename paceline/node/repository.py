@@ -5,8 +5,9 @@
 
 KEY stands for the root commits; it is the same whatever the repository is called and wherever it
 lies, and travels in the name of the bundle's one head. Different repositories never share a cache,
-since who works on one could read what is in the other. The caches hold objects only; nobody works
-in them (see `workspace`).
+since who works on one could read what is in the other. The caches hold objects only, no refs
+(nothing is ever pruned in them, so nothing need be held fast); nobody works in them, see
+`workspace`.
 """
 
 import asyncio
@@ -142,7 +143,6 @@ class Repositories:
         try:
             for verb in ("verify", "unbundle"):
                 await git("bundle", verb, str(bundle), directory=cache, timeout_s=BULK_TIMEOUT_S)
-            await git("update-ref", f"refs/paceline/{commit}", commit, directory=cache)
         except GitFailed as error:
             raise CorruptStorage(f"the repository's bundle is broken: {error.said}") from error
         await asyncio.to_thread(write_atomically, self._commits / commit, cache.stem)
