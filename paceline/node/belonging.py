@@ -1,0 +1,63 @@
+"""Which cluster a node belongs to: from before, or settled at its first start.
+
+`cluster.json` is written only after the log's file is there. So a node that has the one without the
+other has lost its log, and with it its memory of whom it voted for; it must not go on under its old
+identity, and says what to do.
+"""
+
+from paceline.clock import Clock
+from paceline.errors import CorruptStorage
+from paceline.node.data_dir import DataDir
+from paceline.node.founding import Founding, Settled
+from paceline.node.network import Network
+from paceline.settings import NodeSettings
+
+FILE = "cluster.json"
+
+
+async def belong(
+    *, settings: NodeSettings, network: Network, data_dir: DataDir, clock: Clock
+) -> tuple[Settled, bool]:
+    """Answer the node's cluster, and whether it is new to it; asks around for as long as it takes.
+
+    Raise CorruptStorage if the node's log is gone.
+    """
+    known = data_dir.read_json(FILE)
+    if known is not None:
+        if not (data_dir.path / "raft.db").exists():
+            raise CorruptStorage(
+                f"{data_dir.path} belongs to a cluster but its log, raft.db, is gone. Put it back, "
+                "or move the directory away and start anew: the node then joins as another one"
+            )
+        network.members.belong(str(known["cluster_id"]), map(str, known.get("members", ())))
+        return Settled(str(known["cluster_id"]), founded=bool(known.get("founded"))), False
+    settled = await _settle(settings, network, clock)
+    for contact in settled.members:
+        network.discovery.learn(contact)
+    network.members.belong(settled.cluster_id, (each.node_id for each in settled.members))
+    return settled, True
+
+
+def remember(settled: Settled, data_dir: DataDir) -> None:
+    """Write down where this node belongs, now that its log is there."""
+    data_dir.write_json(
+        FILE,
+        {
+            "cluster_id": settled.cluster_id,
+            "founded": settled.founded,
+            "members": sorted(each.node_id for each in settled.members),
+        },
+    )
+
+
+async def _settle(settings: NodeSettings, network: Network, clock: Clock) -> Settled:
+    if not settings.join and settings.token is None and not settings.insecure_lan:
+        return Founding.alone()
+    founding = Founding(
+        own=lambda: network.discovery.own,
+        addresses=settings.join,
+        known=lambda: network.discovery.contacts,
+        learn=network.discovery.learn,
+        clock=clock,
+    )
+    return await founding.settle()
