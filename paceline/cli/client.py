@@ -151,6 +151,9 @@ def _token(data_dir: Path) -> str:
 def _checked(response: http.client.HTTPResponse) -> http.client.HTTPResponse:
     if response.status < 400:
         return response
+    if response.status == 503 and "json" not in response.headers.get("Content-Type", ""):
+        # The server itself says this, before anything of a node has seen the request.
+        raise errors.Busy("the node has too many connections; try again in a moment")
     raise problem(_document(response.read(ANSWER_LIMIT_BYTES)))
 
 

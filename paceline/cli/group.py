@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ class Root(LazyGroup):
         """Run and exit; unlike click's own, it knows Paceline's errors and statuses."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
+        _prepare_output()
         if os.environ.get("NO_COLOR"):
             extra.setdefault("color", False)
         try:
@@ -96,6 +98,13 @@ class Root(LazyGroup):
 def _fail(sentence: str, status: int) -> NoReturn:
     click.echo(f"{click.style('Error:', fg='red')} {sentence}", err=True)
     sys.exit(status)
+
+
+def _prepare_output() -> None:
+    """Let what a terminal's encoding lacks be shown as `?`: an old locale is no defect."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _forget_output() -> None:

@@ -127,6 +127,14 @@ def test_logs_name_the_subtask_unless_one_was_asked_for(node: Node) -> None:
     assert node.run("logs", "1111", "build").out == "one\ntwo\ndrei ✓\n"
 
 
+def test_an_old_locale_is_no_defect(node: Node) -> None:
+    ended = node.run("logs", "1111", PYTHONIOENCODING="ascii")
+
+    assert ended.status == 0
+    assert "drei ?" in ended.out
+    assert node.run("show", "1111", "--json", PYTHONIOENCODING="ascii").json["task_id"] == TASK
+
+
 def test_jsonl_is_one_document_per_line(node: Node) -> None:
     lines = node.run("events", "--jsonl").out.splitlines()
 
