@@ -185,7 +185,7 @@ def test_who_ignores_term_is_killed(tmp_path: Path) -> None:
 
 # --- nobody is left ---
 
-ONCE_IT_RUNS = "while [ ! -s pid ]; do :; done"
+ONCE_IT_RUNS = "while [ ! -s pid ]; do sleep 0.01; done"
 
 DETACHED = {
     "background": "sleep 1000 & echo $! > pid",
