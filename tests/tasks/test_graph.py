@@ -22,6 +22,7 @@ REFUSED = [
     (graph(a="b", b="a"), 1, 'a cycle: "a" needs "b" needs "a"'),
     (graph(x="", b="x d", c="b", d="c"), 2, 'a cycle: "b" needs "d" needs "c" needs "b"'),
     (graph(waits="a", a="b", b="a"), 2, 'a cycle: "a" needs "b" needs "a"'),
+    (graph(waits="b", a="b", b="a"), 2, 'a cycle: "a" needs "b" needs "a"'),
     ([Vertex("a", (), 1), Vertex("a", (), 7)], 7, 'two subtasks are named "a" (the first is on'),
     ([Vertex("lint"), Vertex("Lint")], None, 'the names "lint" and "Lint" differ only by case'),
     ([Vertex("a", ("b",), 1, (5,))], 5, '"a" needs "b"'),
@@ -71,6 +72,11 @@ def test_the_number_of_dependencies_is_bounded() -> None:
 def test_layers_are_the_waves_in_the_order_of_the_plan() -> None:
     needs = {"docs": ("review", "test"), "test": ("code",), "review": ("code",), "code": ()}
     assert layers(needs) == (("code",), ("test", "review"), ("docs",))
+
+
+def test_within_a_layer_the_order_is_the_plans_whatever_came_free_first() -> None:
+    needs = {"y": ("b",), "x": ("a",), "a": (), "b": ()}
+    assert layers(needs) == (("a", "b"), ("y", "x"))
 
 
 def test_layers_refuse_a_cycle() -> None:

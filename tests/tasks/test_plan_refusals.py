@@ -166,6 +166,12 @@ TOML = [
         1,
         "line 3: a subtask needs a name",
     ),
+    (
+        "[[subtasks]]\nname = 'a'\ntool = 'command'\nrun = '''\n[[subtasks]]\npriority = 5\n'''\n"
+        'instructions = """one line"""\npriority = 500',
+        9,
+        "priority: must be from 0",
+    ),
     ("description = 2024-01-01", 1, "must be text, not a date or time (put it in quotes)"),
     ("[metadata]\nwhen = 10:00:00\n[[subtasks]]", 2, "metadata: must be text, a number, true"),
     ("[metadata]\nn = nan", 2, "metadata: must be a finite number"),

@@ -113,6 +113,13 @@ DECIDED = [
         "its worker does not know of it",
     ),
     (
+        "its replica is just as far as to know of it",
+        worker("n", applied_index=7),
+        active("s", "n"),
+        "lose",
+        "its worker does not know of it",
+    ),
+    (
         "another attempt is not this one",
         worker("n", running=(Running("s", 2, 7), Running("s", 1, 8), Running("t", 1, 7))),
         active("s", "n"),

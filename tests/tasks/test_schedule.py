@@ -251,6 +251,7 @@ ONLINE, BUSY, OFFLINE = WorkerStatus.ONLINE, WorkerStatus.BUSY, WorkerStatus.OFF
 ERROR, DRAINING = WorkerStatus.ERROR, WorkerStatus.DRAINING
 FULL = (active("x", "n"), active("y", "n"))
 JUST_FULL = (active("x", "n"), active("y", "n", allocated_at_ms=NOW_MS - 1_999))
+LONG_FULL = (active("x", "n"), active("y", "n", allocated_at_ms=NOW_MS - 2_000))
 
 STATUSES = [
     (ONLINE, {"dead": True}, (), "offline"),
@@ -271,6 +272,7 @@ STATUSES = [
     (BUSY, {}, FULL[:1], "online"),
     (BUSY, {}, JUST_FULL, None),
     (ONLINE, {}, JUST_FULL, None),
+    (ONLINE, {}, LONG_FULL, "busy"),
     (OFFLINE, {}, FULL, "online"),
     (ERROR, {}, (), "online"),
     (ONLINE, {"tools": SICK}, (), "error"),
