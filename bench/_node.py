@@ -42,9 +42,7 @@ class MeasuredNode:
         self._transport = station.transport
         node_id = station.keys.node_id
         call_soon = asyncio.get_running_loop().call_soon_threadsafe
-        storage = SqliteLogStorage(
-            directory / "raft.db", loop_call=call_soon, on_failure=_stop
-        )
+        storage = SqliteLogStorage(directory / "raft.db", loop_call=call_soon, on_failure=_stop)
         mark = SnapshotMeta(0, 0, Membership(voters=voters))
         storage.write(LogWrite(None, mark, ()), lambda: None)
         machine = KvMachine(directory / "state.db")
@@ -62,7 +60,7 @@ class MeasuredNode:
             send=self._send,
             wake=self.loop.wake,
             observer=self.loop,
-            send_bulk=lambda to, data: self._send_bulk(to, data),
+            send_bulk=self._send_bulk,
             spool=FileSpool(directory),
         )
         self.loop.attach(self.replica)

@@ -27,10 +27,22 @@ class Missing(Exception):
 class Child:
     """One process; `ask` writes a line and reads the answer."""
 
-    def __init__(self, command: Sequence[str], *, cwd: Path = ROOT, wait_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path = ROOT,
+        wait_s: float = 60.0,
+        quiet: bool = False,
+    ) -> None:
         self._wait_s = wait_s
         self._process = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            command,
+            cwd=cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if quiet else None,
+            bufsize=0,
         )
         self._rest = b""
 

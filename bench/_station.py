@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from paceline.codec import pack, unpack
@@ -64,18 +63,3 @@ async def heard() -> Any:
     if not line:
         os._exit(0)
     return json.loads(line)
-
-
-def profiled(main: Callable[[], None]) -> None:
-    """Run; with PROFILE in the environment, write a profile there."""
-    path = os.environ.get("PROFILE")
-    if not path:
-        main()
-        return
-    import cProfile
-
-    profile = cProfile.Profile()
-    try:
-        profile.runcall(main)
-    finally:
-        profile.dump_stats(f"{path}.{os.getpid()}")

@@ -258,8 +258,7 @@ class Replica:
             self._intake.offer()
             self._reads.ask()
             self._perform_all()
-            if self._apply_slice():
-                self._perform_all()
+            self._apply_slice()
         finally:
             self._pumping = False
         if self._backlog or self._intake.has_queued:
@@ -268,8 +267,16 @@ class Replica:
     # --- out of the core --------------------------------------------------------------------------
 
     def _perform_all(self) -> None:
-        while (ready := self._core.ready()) is not None:
+        """Take work from the core until there is none.
+
+        One Ready takes all there is, except entries to apply, which are bounded. So asking again is
+        only worth its price after some of those, or if a write was durable at once.
+        """
+        more = True
+        while more and (ready := self._core.ready()) is not None:
+            unsynced = len(self._unsynced) + (ready.token is not None)
             self._perform(ready)
+            more = bool(ready.committed) or len(self._unsynced) < unsynced
         self._notice_role()
 
     def _perform(self, ready: Ready) -> None:
@@ -331,10 +338,10 @@ class Replica:
 
     # --- into the machine -------------------------------------------------------------------------
 
-    def _apply_slice(self) -> bool:
+    def _apply_slice(self) -> None:
         entries = self._next_slice()
         if not entries:
-            return False
+            return
         results = self._machine.apply(entries)
         index = entries[-1].index
         self._core.applied(index)
@@ -343,7 +350,6 @@ class Replica:
         self._reads.serve(index)
         self._observer.applied(index, len(entries))
         self._compact_if_due()
-        return True
 
     def _next_slice(self) -> list[Entry]:
         entries: list[Entry] = []

@@ -53,6 +53,8 @@ WHAT_TO_DO = (
     "gets the whole state from the others. (The only node of a cluster: restore a backup.)"
 )
 
+ZEROS_BYTES = 1024 * 1024
+
 _NUMBERS = struct.Struct(">qqq")
 _HEAD = struct.Struct(">qqqq")
 
@@ -95,8 +97,36 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def reserve_wal(path: Path, size: int) -> None:
+    """Fill the write-ahead file of an open database with zeros up to `size`, if there is room.
+
+    To SQLite they are no frames: it overwrites them, and takes them for the end when it replays.
+    The caller is the only one who writes to the database, and is between two transactions.
+    """
+    handle = os.open(_wal_of(path), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        end = os.fstat(handle).st_size
+        try:
+            _write_zeros(handle, end, size)
+        except OSError:  # a full disk, most likely; writing the log will say so
+            os.ftruncate(handle, end)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_zeros(handle: int, start: int, stop: int) -> None:
+    block = bytes(ZEROS_BYTES)
+    while start < stop:
+        start += os.pwrite(handle, block[: stop - start], start)
+
+
+def _wal_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
 def _check_wal(path: Path) -> None:
-    lost = commits_behind_damage(path.with_name(path.name + "-wal"))
+    lost = commits_behind_damage(_wal_of(path))
     if lost > 1:
         raise corrupt(path, f"its write-ahead file is damaged before {lost} transactions")
 
