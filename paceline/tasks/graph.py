@@ -14,7 +14,7 @@ from paceline.tasks.draft import REPORTED_PROBLEMS, Problem, did_you_mean, quote
 SUBTASK_LIMIT = 2_000
 EDGE_LIMIT = 10_000
 CYCLE_SHOWN = 8
-"""A longer cycle is told with its middle left out."""
+"""A longer cycle is told with its rest left out."""
 
 
 @dataclass(frozen=True, slots=True)
