@@ -24,7 +24,7 @@ def cancel_task(effects: Effects, command: CancelTask) -> str:
     """
     task = _require_task(effects, command.task_id)
     if task.status == TaskStatus.CANCELLED:
-        return TaskStatus.CANCELLED
+        return TaskStatus.CANCELLED.value
     if task.open_count == 0:
         raise Conflict(f"task {task.task_id} is {task.status} already")
     if task.cancel_requested:
@@ -39,7 +39,7 @@ def cancel_task(effects: Effects, command: CancelTask) -> str:
     waiting = _subtasks_nobody_holds(effects, task)
     cancel_waiting(effects, task.task_id, waiting, reason)
     subtasks_ended(effects, task.task_id, others=len(waiting))
-    return CANCELLING if task.open_count > len(waiting) else TaskStatus.CANCELLED
+    return CANCELLING if task.open_count > len(waiting) else TaskStatus.CANCELLED.value
 
 
 def retry_task(effects: Effects, command: RetryTask) -> str:
@@ -68,7 +68,7 @@ def retry_task(effects: Effects, command: RetryTask) -> str:
         _revive(effects, task.task_id, number, nodes[number])
     if task.status != TaskStatus.IN_PROGRESS:
         set_task_status(effects, task, TaskStatus.IN_PROGRESS)
-    return TaskStatus.IN_PROGRESS
+    return TaskStatus.IN_PROGRESS.value
 
 
 def _require_task(effects: Effects, task_id: str) -> TaskRow:

@@ -123,7 +123,7 @@ def _judged(old: str, drain: int, wanted: str) -> str:
         and wanted == WorkerStatus.ONLINE
         and old in (WorkerStatus.OFFLINE, WorkerStatus.ERROR)
     ):
-        return WorkerStatus.DRAINING
+        return WorkerStatus.DRAINING.value
     return wanted
 
 
