@@ -84,6 +84,12 @@ async def sweep_attempts(directory: Path) -> int:
     return await sweep(marks)
 
 
+async def clear_attempts(directory: Path) -> None:
+    """Delete what attempts of a former process left behind; after `sweep_attempts`."""
+    for place in await asyncio.to_thread(lambda: list(directory.iterdir())):
+        await remove_directory(place)
+
+
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """Answer what the work answers, or None if it was stopped before it did."""
     async with asyncio.TaskGroup() as group:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -122,6 +122,11 @@ class LogStore:
         keys = (LogKey(subtask_id, int(attempt), int(token)) for attempt, token in names)
         return sorted(keys, key=lambda key: key.token)
 
+    async def collect(self, budget_bytes: int) -> int:
+        """Delete the oldest logs that have ended until all fit; answer the bytes freed."""
+        writing = {self._file(key) for key in self._writers}
+        return await asyncio.to_thread(_collect, self._directory, writing, budget_bytes)
+
     async def remove(self, key: LogKey) -> None:
         """Delete a log that has ended."""
         file = self._file(key)
@@ -214,6 +219,21 @@ class LogWriter:
         self._tail_bytes += len(self._tail[-1]) + 1
         while self._tail_bytes - len(self._tail[0]) - 1 > TAIL_LIMIT_BYTES:
             self._tail_bytes -= len(self._tail.popleft()) + 1
+
+
+def _collect(directory: Path, spared: Collection[Path], budget_bytes: int) -> int:
+    files = [(file, file.stat()) for file in directory.glob("*/*.jsonl")]
+    excess = sum(found.st_size for _, found in files) - budget_bytes
+    freed = 0
+    for file, found in sorted(files, key=lambda each: each[1].st_mtime_ns):
+        if freed >= excess:
+            break
+        if file not in spared:
+            file.unlink(missing_ok=True)
+            freed += found.st_size
+            with contextlib.suppress(OSError):  # it has the logs of other attempts
+                file.parent.rmdir()
+    return freed
 
 
 def _shorten(line: str) -> str:

@@ -24,9 +24,6 @@ KILL_LIMIT_S = 5.0
 
 _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self" / "environ").exists()
-_KERNEL_THREAD = 0x00200000
-"""PF_KTHREAD among the flags of /proc/PID/stat."""
-
 _HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
@@ -149,13 +146,28 @@ def _belongs(pid: int, needles: Collection[bytes], session: int | None) -> bool 
     In the middle of exec, between its old program and the new one, a process has neither arguments
     nor an environment for a moment.
     """
-    if session is not None and _session_of(pid) == session:
+    found = _session_of(pid)
+    if not found:
+        return False
+    if found == session and _is_alive(pid):
         return True
     if environment := _read(pid, "environ"):
         return any(needle in environment for needle in needles)
-    if _read(pid, "cmdline") or _is_over_or_kernel(pid):
-        return False
-    return None
+    return False if _read(pid, "cmdline") or not _is_alive(pid) else None
+
+
+def _session_of(pid: int) -> int:
+    """Answer a process's session; 0 for the kernel's own, and for those outside our namespace."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return 0
+
+
+def _is_alive(pid: int) -> bool:
+    """Answer whether it runs: a zombie does not, and cannot be killed."""
+    state = _read(pid, "stat").rpartition(b")")[2].split()
+    return bool(state) and state[0] not in (b"Z", b"X")
 
 
 def _read(pid: int, name: str) -> bytes:
@@ -165,22 +177,6 @@ def _read(pid: int, name: str) -> bytes:
             return file.readall() or b""
     except OSError:
         return b""
-
-
-def _stat(pid: int) -> list[bytes]:
-    """Answer state, parent, group, session, terminal, its group, flags ...; empty if it is over."""
-    fields = _read(pid, "stat").rpartition(b")")[2].split()
-    return [] if fields and fields[0] in (b"Z", b"X") else fields
-
-
-def _session_of(pid: int) -> int | None:
-    fields = _stat(pid)
-    return int(fields[3]) if fields else None
-
-
-def _is_over_or_kernel(pid: int) -> bool:
-    fields = _stat(pid)
-    return not fields or bool(int(fields[6]) & _KERNEL_THREAD)
 
 
 def _find_portably(values: Collection[str], session: int | None) -> Iterator[int]:

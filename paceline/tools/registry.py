@@ -36,6 +36,7 @@ class Registry:
         self._path = [part for part in (sys.path if path is None else path) if not _is_here(part)]
         self._entry_points = self._discover()
         self._tools: dict[str, BaseTool] = {}
+        self._broken: dict[str, str] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,13 +44,20 @@ class Registry:
         return tuple(sorted(self._entry_points))
 
     def tool(self, name: str) -> BaseTool:
-        """Answer the tool of that name, loaded once. Raise NotFound, ToolError."""
-        if name not in self._tools:
-            if name not in self._entry_points:
-                known = ", ".join(self.names)
-                raise NotFound(f"this node has no tool {name}; it has {known or 'none'}")
-            self._tools[name] = self._load(name, self._entry_points[name])
-        return self._tools[name]
+        """Answer the tool of that name, loaded once, or refused once. Raise NotFound, ToolError."""
+        if tool := self._tools.get(name):
+            return tool
+        if name in self._broken:
+            raise ToolError(self._broken[name])
+        if name not in self._entry_points:
+            known = ", ".join(self.names)
+            raise NotFound(f"this node has no tool {name}; it has {known or 'none'}")
+        try:
+            tool = self._tools[name] = self._load(name, self._entry_points[name])
+        except ToolError as error:
+            self._broken[name] = str(error)
+            raise
+        return tool
 
     async def detect_all(self) -> tuple[ToolState, ...]:
         """Answer the state of every tool, broken ones included; they are asked at once."""

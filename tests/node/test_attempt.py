@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from paceline.errors import StorageFull, ToolError
-from paceline.node.attempt import remove_attempt, run_attempt, sweep_attempts
+from paceline.node.attempt import clear_attempts, remove_attempt, run_attempt, sweep_attempts
 from paceline.node.blobs import BlobStore
 from paceline.node.desk import Desk, Work
 from paceline.node.logs import LogKey
@@ -519,3 +519,5 @@ def test_what_a_crashed_node_left_running_is_swept(tmp_path: Path) -> None:
 
     assert run(test()) == 1
     assert run(sweep_attempts(desk.directory)) == 0
+    run(clear_attempts(desk.directory))
+    assert list(desk.directory.iterdir()) == []

@@ -1,4 +1,5 @@
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -177,6 +178,24 @@ def test_which_logs_there_are(tmp_path: Path) -> None:
     run(logs.remove(keys[0]))
     assert logs.attempts("subtask-1") == keys[1:]
     assert logs.attempts("other") == []
+
+
+def test_the_oldest_logs_go_first_and_none_that_is_written(tmp_path: Path) -> None:
+    logs = store(tmp_path)
+    keys = [LogKey(f"subtask-{number}", 1, 40) for number in range(5)]
+    for age, key in enumerate(keys):
+        log = logs.open(key)
+        log.write("stdout", "x" * 1000)
+        if key is not keys[1]:
+            log.close()
+        file = tmp_path / key.subtask_id / "1-40.jsonl"
+        os.utime(file, (1_000_000 + age, 1_000_000 + age))
+    assert run(logs.collect(10_000)) == 0
+    assert run(logs.collect(3_500)) > 2_000
+    left = [key for key in keys if logs.attempts(key.subtask_id)]
+    assert left == [keys[1], keys[3], keys[4]]
+    assert not (tmp_path / keys[0].subtask_id).exists()
+    logs._writers[keys[1]].close()
 
 
 def test_a_full_disk_does_not_end_the_work(tmp_path: Path) -> None:

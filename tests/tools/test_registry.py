@@ -106,6 +106,17 @@ def test_a_broken_plugin_is_reported_and_the_others_work(
     assert good.healthy
 
 
+def test_a_broken_plugin_is_tried_once(tmp_path: Path) -> None:
+    """Detection asks again and again; its import is not to be repeated each time."""
+    install(
+        tmp_path, "broken", f"with open({str(tmp_path / 'runs')!r}, 'a') as f: f.write('x')\n1 / 0"
+    )
+    tools = registry(tmp_path)
+    first = run(tools.detect_all())
+    assert run(tools.detect_all()) == first
+    assert (tmp_path / "runs").read_text() == "x"
+
+
 def test_of_one_name_ours_wins(tmp_path: Path) -> None:
     install(tmp_path, "command", GOOD)
     sys.path.insert(0, str(tmp_path))
