@@ -15,15 +15,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import structlog
 
 from paceline.errors import PacelineError, Unavailable
 from paceline.ids import NodeId
 from paceline.node.outbox import Outbox
-from paceline.node.proposals import Proposals
 from paceline.node.vitals import Lease
-from paceline.tasks.commands import AttemptRef, FinishAttempt, LoseAttempts, StartAttempts
+from paceline.tasks.commands import (
+    AttemptRef,
+    Command,
+    FinishAttempt,
+    LoseAttempts,
+    StartAttempts,
+)
 from paceline.tasks.model import AttemptStatus, Outcome, ResultStatus, Running
 
 log = structlog.get_logger(__name__)
@@ -60,6 +66,14 @@ Run = Callable[[Assignment, asyncio.Event], Awaitable[Outcome]]
 """Runs one attempt to its end, or until the event is set; never leaves a process behind."""
 
 
+class Proposer(Protocol):
+    """Gets commands into the log; see `proposals`."""
+
+    async def propose(self, command: Command, *, timeout_s: float) -> Any:
+        """Answer what the state machine answered."""
+        ...
+
+
 class Worker:
     """One node's hands."""
 
@@ -69,7 +83,7 @@ class Worker:
         node_id: NodeId,
         assignments: Callable[[], Sequence[Assignment]],
         run: Run,
-        proposals: Proposals,
+        proposals: Proposer,
         outbox: Outbox,
         lease: Lease,
         on_change: Callable[[], None],
