@@ -28,10 +28,10 @@ class EtcdCluster:
         self._endpoints, peers = urls[:size], urls[size:]
         initial = ",".join(f"n{at}={url}" for at, url in enumerate(peers))
         self._members = [
-            _start_member(program, directory, f"n{at}", self._endpoints[at], peers[at], initial)
+            _start_member(program, directory / f"n{at}", (self._endpoints[at], peers[at]), initial)
             for at in range(size)
         ]
-        self._client = Child([str(client), *self._endpoints])
+        self._client = Child([str(client), *self._endpoints], quiet=True)
         self._leader: int = self._client.ask({"do": "leader"})["index"]
 
     def load(self, outstanding: int, size: int, seconds: float) -> dict[str, float]:
@@ -81,11 +81,12 @@ def _client() -> Path:
 
 
 def _start_member(
-    program: str, directory: Path, name: str, client_url: str, peer_url: str, initial: str
+    program: str, directory: Path, urls: tuple[str, str], initial: str
 ) -> "subprocess.Popen[bytes]":
+    client_url, peer_url = urls
     options = {
-        "name": name,
-        "data-dir": str(directory / name),
+        "name": directory.name,
+        "data-dir": str(directory),
         "listen-client-urls": client_url,
         "advertise-client-urls": client_url,
         "listen-peer-urls": peer_url,

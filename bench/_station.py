@@ -47,7 +47,7 @@ class Station:
 
     async def connected(self, node_ids: list[str]) -> None:
         """Wait until all of them can be sent to."""
-        while not all(self.transport.connected(node_id) for node_id in node_ids):
+        while not all(self.transport.connected(node_id) for node_id in node_ids):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -117,7 +117,7 @@ def test_the_write_ahead_file_does_not_grow_for_ever(
     for number in range(40):
         write(storage, entries(1 + number * 100, 100, data=b"x" * 4000))
     wal = database_of(tmp_path).with_name("raft.db-wal")
-    assert wal.stat().st_size < 3 * sqlite.WAL_BYTES
+    assert wal.stat().st_size < 3 * sqlite.RESERVED_BYTES
 
 
 def test_writes_complete_in_order_and_a_group_is_told_at_once(tmp_path: Path) -> None:
@@ -396,8 +396,34 @@ def test_a_sound_write_ahead_file_is_replayed(tmp_path: Path) -> None:
 def test_a_torn_last_transaction_is_a_crash_and_no_damage(tmp_path: Path) -> None:
     path = _filled(tmp_path, crashed=True)
     wal = path.with_name("raft.db-wal")
-    os.truncate(wal, wal.stat().st_size - 100)
+    os.truncate(wal, _end_of_frames(wal.read_bytes()) - 100)
     assert reopened(path.parent).entries == entries(1, 196, data=b"some data " * 40)
+
+
+def test_the_file_is_reserved_in_a_quiet_moment_and_used_as_before(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    wal = database_of(tmp_path).with_name("raft.db-wal")
+    _wait_until(lambda: wal.exists() and wal.stat().st_size == sqlite.RESERVED_BYTES)
+    write(storage, entries(1, 100))
+    write(storage, entries(101, 100))
+    copy = tmp_path / "crashed"
+    copy.mkdir()
+    for path in (database_of(tmp_path), wal):
+        shutil.copy(path, copy)
+    storage.close()
+    assert _end_of_frames((copy / "raft.db-wal").read_bytes()) < sqlite.RESERVED_BYTES
+    assert reopened(copy).entries == entries(1, 200)
+
+
+def _end_of_frames(wal: bytes | bytearray) -> int:
+    """Answer where the frames of the present generation end; zeros follow."""
+    salts = wal[16:24]
+    ends = [
+        at + FRAME.size + 4096
+        for at in range(HEADER.size, len(wal), FRAME.size + 4096)
+        if wal[at + 8 : at + 16] == salts
+    ]
+    return ends[-1]
 
 
 @pytest.mark.parametrize("place", ["first frame", "middle", "header", "salts of a frame"])
@@ -407,10 +433,11 @@ def test_damage_in_the_middle_of_the_write_ahead_file_is_refused(
     path = _filled(tmp_path, crashed=True)
     wal = path.with_name("raft.db-wal")
     content = bytearray(wal.read_bytes())
+    assert _end_of_frames(content) > 50 * 4096
     frame = FRAME.size + 4096
     at = {
         "first frame": HEADER.size + 100,
-        "middle": HEADER.size + (len(content) // frame // 2) * frame + 300,
+        "middle": HEADER.size + (_end_of_frames(content) // frame // 2) * frame + 300,
         "header": 18,
         "salts of a frame": HEADER.size + 10 * frame + 9,
     }[place]
