@@ -16,8 +16,8 @@ class ReplicaLimits:
     pending_proposals: int = 16_384
     """So many may wait for their decision; one more is refused as Busy."""
     pending_bytes: int = 32 * 1024 * 1024
-    proposal_bytes: int = 4 * 1024 * 1024
-    """A larger command is refused as InputError: it would hold up heartbeats."""
+    proposal_bytes: int = 3 * 1024 * 1024
+    """A larger command is refused as InputError. With its wrapping it must fit into one message."""
     batch_entries: int = 1024
     batch_bytes: int = 512 * 1024
     """What is given to the core at once; one larger command may exceed it."""
@@ -28,7 +28,7 @@ class ReplicaLimits:
     apply_bytes: int = 256 * 1024
     """One slice, one pump: so that the owner's loop is never held for more than milliseconds."""
     election_ticks: int = 20
-    """The core's election timeout; a clock jump of more than half of it counts as a stall."""
+    """The same as the core's; a clock jump of more than half of it counts as a stall."""
     compaction: CompactionLimits = field(default_factory=CompactionLimits)
     transfer: TransferLimits = field(default_factory=TransferLimits)
 

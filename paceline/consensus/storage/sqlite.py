@@ -14,9 +14,9 @@ advance: a sync of a file that grows waits for the file system's journal as well
 with other load: 0.2 ms instead of 0.3 to 4).
 
 Compaction deletes rows a slice at a time, riding along in transactions that are due anyway, or by
-itself when there is nothing else to do. Freed pages are used again for the entries that follow. An
-`auto_vacuum` database would give them back to the file system, but pays for that with a page of
-bookkeeping on most writes, and the log soon needs them again.
+itself when there is nothing else to do. Freed pages are used again for the entries that follow; an
+`auto_vacuum` database would give them back to the file system first, which cost 12 % of the speed
+and left the file as large as before once the log had reached its usual size (measured).
 
 A full disk is no damage: SQLite rolls the transaction back, and the very same one is tried again
 until there is room. Any other failure is final. In particular a failed sync must never be retried:
