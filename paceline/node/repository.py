@@ -39,6 +39,8 @@ class Repositories:
         self._directory = directory
         self._commits = directory / "commits"
         self._commits.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in (*directory.glob("pin-*"), *directory.glob("new-*")):
+            shutil.rmtree(left, ignore_errors=True)  # by a process that was killed
         self._blobs = blobs
         self._bundles: OrderedDict[str, BlobRef] = OrderedDict()
         self._filling: dict[str, asyncio.Lock] = {}

@@ -11,6 +11,7 @@ import asyncio
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -24,6 +25,8 @@ AGENT_FILES = (
     *(".github/hooks", ".github/mcp.json", ".github/copilot*"),
 )
 """What agents' programs obey when they find it in a repository: hooks, servers, addresses, keys."""
+
+REMOVAL_PAUSES_S = (0.0, 0.05, 0.5, 2.0)
 
 _IDENTITY = "[user]\n\tname = Paceline\n\temail = paceline@localhost\n"
 
@@ -104,13 +107,19 @@ def _leads_out(path: Path, root: Path) -> bool:
 
 
 def _remove(directory: Path) -> None:
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        _allow(directory)
-        shutil.rmtree(directory)
+    """Delete it, again if need be: a thread whose attempt was cancelled may still write a file."""
+    for pause_s in REMOVAL_PAUSES_S:
+        try:
+            shutil.rmtree(directory)
+        except PermissionError:
+            _allow(directory)
+        except OSError:
+            if not os.path.lexists(directory):
+                return
+        else:
+            return
+        time.sleep(pause_s)
+    shutil.rmtree(directory)
 
 
 def _allow(directory: Path) -> None:

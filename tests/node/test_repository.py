@@ -232,6 +232,12 @@ def test_a_cache_that_lost_its_objects_is_filled_again(tmp_path: Path) -> None:
     assert read(run(node.repositories.ensure(pinned)), pinned.commit, "a") == "1"
 
 
+def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "here" / "cache" / "pin-abc" / "objects").mkdir(parents=True)
+    Node(tmp_path, "here")
+    assert [file.name for file in (tmp_path / "here" / "cache").iterdir()] == ["commits"]
+
+
 def test_a_bundle_of_something_else_is_refused(tmp_path: Path) -> None:
     source = make_repository(tmp_path / "source", {"a": "1"})
     node = Node(tmp_path, "here")

@@ -1,5 +1,7 @@
 import asyncio
+import contextlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -157,6 +159,32 @@ def test_directories_without_rights_are_removed(tmp_path: Path) -> None:
     locked.parent.chmod(0o500)
     run(remove_directory(tmp_path / "attempt"))
     assert not (tmp_path / "attempt").exists()
+
+
+def test_removing_goes_on_while_somebody_still_writes(tmp_path: Path) -> None:
+    """A thread of a cancelled attempt makes files for a moment longer."""
+    attempt = tmp_path / "attempt"
+    attempt.mkdir()
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            with contextlib.suppress(OSError):
+                (attempt / str(number)).write_bytes(b"")
+
+    async def test() -> None:
+        writer = threading.Thread(target=write)
+        writer.start()
+        removal = asyncio.create_task(remove_directory(attempt))
+        await asyncio.sleep(0.02)
+        stop.set()
+        writer.join()
+        await removal
+
+    run(test())
+    assert not attempt.exists()
 
 
 def test_removing_does_not_follow_links(tmp_path: Path) -> None:
