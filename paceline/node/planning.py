@@ -19,7 +19,7 @@ from paceline.tasks.view import (
     WorkerView,
 )
 
-NODES_FAULT = frozenset({ResultStatus.ERROR, ResultStatus.AUTH, ResultStatus.QUOTA})
+NODES_FAULT = frozenset({ResultStatus.ERROR, ResultStatus.AUTH})
 """Results that say more about the node than about the work."""
 
 
@@ -93,8 +93,18 @@ def _ready(stored: StoredSubtask) -> ReadySubtask:
         failed_nodes=frozenset(
             tried.node_id for tried in stored.tried if tried.result_status in NODES_FAULT
         ),
+        throttled_until_ms=_throttled(stored),
         commit=stored.repository.commit if stored.repository else "",
     )
+
+
+def _throttled(stored: StoredSubtask) -> dict[tuple[str, str], int]:
+    """Answer until when a provider's limit holds, by node and tool that ran into one."""
+    return {
+        (tried.node_id, tried.tool): tried.finished_at_ms + tried.retryable_after_ms
+        for tried in stored.tried
+        if tried.result_status is ResultStatus.QUOTA and tried.retryable_after_ms is not None
+    }
 
 
 def _active(stored: StoredAttempt) -> ActiveAttempt:
