@@ -55,12 +55,16 @@ class Faults:
         may_lose: Callable[[str], bool],
         kinds: Sequence[str],
         every_ms: int,
+        unit_ms: int,
     ) -> None:
+        """Wire it. `unit_ms` is the election timeout, by which all durations are measured."""
         self._world = world
         self._network = network
         self._victims = victims
         self._may_lose = may_lose
         self._every_ms = every_ms
+        self._unit_ms = unit_ms
+        self._turned: list[Link] = []
         self._random: random.Random = world.random("faults")
         self._stopped = False
         self._kinds = [FAULTS[kind] for kind in kinds]
@@ -84,9 +88,14 @@ class Faults:
         self._random.choice(self._kinds)(self)
         self._next()
 
-    def _later(self, least_ms: int, most_ms: int, undo: Callable[[], None]) -> None:
+    def _while_us(self, most: float) -> int:
+        """Answer a duration of up to `most` election timeouts; short ones are as likely as long."""
+        longest_us = most * self._unit_ms * MILLISECOND
+        return int(longest_us * self._random.random() ** 2) + MILLISECOND
+
+    def _later(self, most: float, undo: Callable[[], None]) -> None:
         """Undo a fault after a while, unless all faults were undone meanwhile."""
-        delay_us = self._random.randint(least_ms, most_ms) * MILLISECOND
+        delay_us = self._while_us(most)
         self._world.after(delay_us, lambda: None if self._stopped else undo())
 
     # --- choosing ---------------------------------------------------------------------------------
@@ -127,7 +136,7 @@ class Faults:
         victim.crash(power=power)
         if not power:  # the kernel closes the connections of a dead process; a dead machine cannot
             self._hang_up(victim)
-        self._later(1, 1500, lambda: None if victim.up else victim.start())
+        self._later(4, lambda: None if victim.up else victim.start())
 
     def _hang_up(self, victim: Victim) -> None:
         for other in self._victims():
@@ -140,7 +149,7 @@ class Faults:
         """Stop one process for a while."""
         victim = self._one()
         if victim is not None:
-            victim.pause(self._random.randint(20, 4000) * MILLISECOND)
+            victim.pause(self._while_us(6))
 
     # --- the network ------------------------------------------------------------------------------
 
@@ -158,6 +167,36 @@ class Faults:
         hears = [(other, victim.name) for other in others]
         heard = [(victim.name, other) for other in others]
         self._cut(self._random.choice([hears, heard, hears + heard]))
+
+    def minority(self) -> None:
+        """Leave a leader with a minority; its tail grows, and so does the others'."""
+        leader = self._leader()
+        if leader is not None:
+            others = [name for name in self._names() if name != leader.name]
+            self._random.shuffle(others)
+            size = self._random.randint(0, len(others) // 2)
+            left, right = [leader.name, *others[:size]], others[size:]
+            self._cut([(a, b) for a in left for b in right] + [(b, a) for a in left for b in right])
+
+    def turnover(self) -> None:
+        """Cut the leader off at the very moment at which the one cut off before comes back.
+
+        That is how logs get entries of many terms (paper, figures 7 and 8).
+        """
+        leader = self._leader()
+        if leader is None:
+            return
+        self._network.heal(self._turned)
+        others = [name for name in self._names() if name != leader.name]
+        self._turned = [(leader.name, other) for other in others]
+        if self._random.random() < 0.5:
+            self._turned += [(other, leader.name) for other in others]
+        self._network.cut(self._turned)
+        self._world.tell("turnover", leader.name)
+
+    def _leader(self) -> Victim | None:
+        leaders = [victim for victim in self._victims() if victim.up and victim.leads]
+        return self._random.choice(leaders) if leaders else None
 
     def bridge(self) -> None:
         """Let two groups talk to each other only through one node that is in both."""
@@ -180,13 +219,13 @@ class Faults:
             self._network.heal(links)
             self._world.tell("heal", " ".join(f"{a}>{b}" for a, b in links))
 
-        self._later(100, 4000, heal)
+        self._later(8, heal)
 
     def swizzle(self) -> None:
         """Clog the links of some nodes one after the other; they open in another order."""
         names = self._names()
         for name in self._random.sample(names, self._random.randint(1, len(names))):
-            for_us = self._random.randint(50, 2500) * MILLISECOND
+            for_us = self._while_us(5)
             self._world.tell("clog", name, for_us)
             for other in names:
                 self._network.clog((other, name), for_us)
@@ -212,7 +251,7 @@ class Faults:
             conditions = victim.disk.conditions
             conditions.slow = self._random.choice((10, 100, 1000))
             self._world.tell("slow disk", victim.name, conditions.slow)
-            self._later(200, 3000, lambda: setattr(conditions, "slow", 1))
+            self._later(6, lambda: setattr(conditions, "slow", 1))
 
     def full_disk(self) -> None:
         """Fill one disk."""
@@ -221,7 +260,7 @@ class Faults:
             conditions = victim.disk.conditions
             conditions.full = True
             self._world.tell("full disk", victim.name)
-            self._later(200, 3000, lambda: setattr(conditions, "full", False))
+            self._later(6, lambda: setattr(conditions, "full", False))
 
     def flip_a_bit(self) -> None:
         """Take one machine's power, and break what is on its disk, for good."""
@@ -238,6 +277,8 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
     "pause": Faults.pause,
     "partition": Faults.partition,
     "isolate": Faults.isolate,
+    "minority": Faults.minority,
+    "turnover": Faults.turnover,
     "bridge": Faults.bridge,
     "one_way": Faults.one_way,
     "swizzle": Faults.swizzle,

@@ -14,7 +14,7 @@ from paceline.consensus.transfer import TransferLimits
 from tests.sim.faults import FAULTS
 from tests.sim.network import Conditions
 from tests.sim.operator import ACTIONS
-from tests.sim.world import MILLISECOND, SECOND
+from tests.sim.world import MILLISECOND
 
 SIZES = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7)
 NODE_DRIFTS = (1.0, 1.0, 0.95, 1.05, 0.8, 1.25)
@@ -93,26 +93,27 @@ def draw(seed: int) -> Scenario:
     """Answer the scenario of a seed."""
     lots = random.Random(f"{seed} scenario")
     voters = lots.choice(SIZES)
-    election_ticks = lots.choice((4, 6, 10, 20))
+    election_ticks = lots.choice((3, 4, 6, 10))
+    unit_ms = 50 * election_ticks
     changes = lots.random() < 0.4
     return Scenario(
         voters=voters,
         max_nodes=voters + (lots.randint(1, 3) if changes else 0),
         election_ticks=election_ticks,
-        heartbeat_ticks=1 if election_ticks < 10 else 2,
+        heartbeat_ticks=1 if election_ticks < 6 else 2,
         network=_network(lots),
         disk_latency_us=lots.choice((200, 500, 2_000, 8_000, 30_000)),
-        faults=_some(lots, tuple(FAULTS), 4) if lots.random() < 0.95 else (),
-        fault_every_ms=lots.choice((200, 400, 800, 1500)),
+        faults=_some(lots, tuple(FAULTS), 5) if lots.random() < 0.95 else (),
+        fault_every_ms=int(unit_ms * lots.choice((0.8, 1.5, 3, 6))),
         actions=_some(lots, tuple(ACTIONS), 4) if changes else _transfers(lots),
-        action_every_ms=lots.choice((150, 400, 1000)),
+        action_every_ms=int(unit_ms * lots.choice((1, 2, 5))),
         clients=lots.randint(1, 4),
         client_pause_ms=lots.choice((5, 30, 100, 300)),
         noise_every_ms=lots.choice((0, 50, 150, 400)),
         compact_every=lots.choice((5, 15, 50, 10_000)),
         keep_trailing=lots.choice((0, 0, 3, 10)),
         small_messages=lots.random() < 0.4,
-        chaos_us=lots.choice((3, 5, 7)) * SECOND,
+        chaos_us=lots.choice((12, 20, 30)) * unit_ms * MILLISECOND,
     )
 
 

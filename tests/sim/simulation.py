@@ -73,6 +73,7 @@ class Simulation:
             may_lose=self._may_lose,
             kinds=scenario.faults,
             every_ms=scenario.fault_every_ms,
+            unit_ms=50 * scenario.election_ticks,
         )
         self._operator = Operator(
             world=self.world,
