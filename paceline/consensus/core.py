@@ -53,8 +53,7 @@ class Core:
         """
         self._config = config
         self._node_id = config.node_id
-        self._log = Log(stored, applied)
-        hard_state = stored.hard_state
+        self._log, hard_state = Log(stored, applied), stored.hard_state
         self._election = Election(
             node_id=config.node_id,
             log=self._log,
@@ -62,6 +61,7 @@ class Core:
             vote=hard_state.vote,
             timer=ElectionTimer(config.election_ticks, random),
             hurry_ticks=config.hurry_ticks,
+            probation_ticks=2 * config.heartbeat_ticks,
         )
         self._leadership: Leadership | None = None
         self._outbox = Outbox()
@@ -140,8 +140,7 @@ class Core:
     def propose(self, commands: Sequence[bytes]) -> int:
         """Append commands to the log; answer the index of the first one.
 
-        Raise NotLeader on any other node, Busy while leadership is handed over or too many bytes
-        wait to be committed.
+        Raise NotLeader; Busy while leadership is handed over or too much waits to be committed.
         """
         if not commands:
             raise InputError("nothing is proposed")
@@ -158,9 +157,8 @@ class Core:
         """Take the next step towards these voters and learners; answer the index of its entry.
 
         More than one voter's difference (or `joint`) goes through the joint state, which is left by
-        itself; without `auto_leave`, by calling this again with the same sets. Raise NotLeader;
-        Conflict while another change is under way or the leader is too new; InputError for sets
-        that make no sense.
+        itself; without `auto_leave`, by calling this again with the same sets. Raise NotLeader,
+        Conflict while a change is under way or the leader too new, InputError for senseless sets.
         """
         return self._lead().change_membership(voters, learners, joint=joint, auto_leave=auto_leave)
 
@@ -204,8 +202,7 @@ class Core:
     def compact(self, meta: SnapshotMeta, keep_from: int) -> None:
         """Forget entries before `keep_from`; the state after `meta.index` is durable elsewhere.
 
-        `keep_from` is at most `meta.index + 1`, and `meta.index` was given out to be applied, else
-        ValueError. A snapshot older than the present one changes nothing.
+        Raise ValueError if `meta.index` was not given out to be applied, or a gap follows it.
         """
         self._log.compact(meta, keep_from)
 
@@ -321,8 +318,8 @@ class Core:
     def step(self, message: Message) -> None:
         """Take a message from a peer. Raise ProtocolError for what no correct node sends.
 
-        A message with a higher term makes this node a follower in that term (section 5.1), except
-        for votes that must not disturb anybody; one with a lower term is stale.
+        A higher term makes this node a follower in that term (section 5.1), except for votes that
+        must not disturb anybody; a message with a lower term is stale.
         """
         if message.to != self._node_id:
             return

@@ -9,8 +9,10 @@ The paper's rules (section 5.2, 5.4.1) with three additions.
   election that the leader itself asked for (3.10) is exempt.
 * A leader may be forgotten. When the connection to it drops, its process has most likely died, and
   the follower stands within a few ticks instead of waiting out the timeout. Where the leader lives
-  after all, the others still hear it and refuse, and its next message is followed again. Two that
-  forget at once may split the vote; each may therefore hurry a few times, and no more.
+  after all, the others still hear it and refuse, and its next message is followed again. But that
+  message may be the last of a dead process, read after the news of its death; so until another one
+  comes the leader is on probation, which is much shorter than the election timeout. Two that forget
+  at once may split the vote; each may therefore hurry a few times, and no more.
 
 Nothing is asked and no vote is told before the term and the vote are on disk, and that includes a
 candidate's vote for itself: a lone voter that led before its new term was durable could lead
@@ -53,6 +55,12 @@ class ElectionTimer:
         self.elapsed = 0
         self.timeout = self._random.randint(1, most_ticks)
 
+    def shorten(self, ticks: int, most_ticks: int) -> None:
+        """Begin anew as if most of the timeout had passed: `fresh` for only so many ticks more."""
+        self.hurry(most_ticks)
+        self.elapsed = max(0, self._base_ticks - ticks)
+        self.timeout += self._base_ticks
+
     def tick(self) -> bool:
         """Count a tick; answer whether time is up."""
         self.elapsed += 1
@@ -85,11 +93,15 @@ class Election:
         vote: NodeId,
         timer: ElectionTimer,
         hurry_ticks: int,
+        probation_ticks: int,
     ) -> None:
         self._node_id = node_id
         self._log = log
         self._hurry_ticks = hurry_ticks
+        self._probation_ticks = probation_ticks
         self._hurries_left = 0
+        self._forgotten = NOBODY
+        self._heard_at = 0
         self.term = term
         self.vote = vote
         self.leader_id = NOBODY
@@ -130,6 +142,7 @@ class Election:
         waiting = self.candidacy is None and self.leader_id == NOBODY == leader_id
         if term > self.term:
             self.term = term
+            self._forgotten = NOBODY
             self.vote = NOBODY
         self.candidacy = None
         self.leader_id = leader_id
@@ -149,15 +162,28 @@ class Election:
 
     def hear(self, leader_id: NodeId) -> None:
         """Take note of a message of the current term's leader."""
-        self._hurries_left = 0
-        if self.leader_id == leader_id:
+        if self._forgotten == leader_id:
+            self._hear_again(leader_id)
+        elif self.leader_id == leader_id:
             self.timer.elapsed = 0
         else:
             self.follow(self.term, leader_id)
+            self._hurries_left = 0
+
+    def _hear_again(self, leader_id: NodeId) -> None:
+        """Follow a leader that was taken for dead; believe it when it is heard a second time."""
+        if self.leader_id != leader_id:
+            self.follow(self.term, leader_id)
+            self.timer.shorten(self._probation_ticks, self._hurry_ticks)
+            self._heard_at = self.timer.elapsed
+        elif self.timer.elapsed > self._heard_at:  # not just more of what was on its way
+            self._forgotten = NOBODY
+            self._hurries_left = 0
+            self.timer.restart()
 
     def forget_leader(self) -> None:
         """Take the leader for dead, in the same term, and stand soon."""
-        self.leader_id = NOBODY
+        self._forgotten, self.leader_id = self.leader_id, NOBODY
         self._hurries_left = HURRIES
         self.timer.hurry(self._hurry_ticks)
 

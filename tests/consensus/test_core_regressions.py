@@ -338,6 +338,15 @@ def test_14_an_older_snapshot_overwrites_nothing() -> None:
     assert node.disk.snapshot == founding("abc")
 
 
+def test_14_nor_one_that_is_older_than_what_was_compacted() -> None:
+    node = follower(1, 1, 1, commit=3)
+    work(node)
+    node.core.compact(node.core.snapshot_meta(3), 4)
+    node.core.step(InstallSnapshot("a", "b", 1, SnapshotMeta(2, 1, ABC)))
+    assert work(node) == [AppendReply("b", "a", 1, match=3)]
+    assert node.core.status().last_index == 3
+
+
 # 14. After a restart there was a gap between the snapshot and the log.
 def test_14_a_gap_between_snapshot_and_log_is_not_started_from() -> None:
     stored = StoredLog(HardState(1), SnapshotMeta(3, 1, ABC), entries(1, first=5))

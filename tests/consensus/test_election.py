@@ -55,14 +55,34 @@ def test_every_word_of_the_leader_restarts_the_silence() -> None:
     assert lab["b"].role == "pre_candidate"
 
 
-def test_a_forgotten_leader_that_speaks_again_is_followed_at_the_usual_pace() -> None:
+def test_a_forgotten_leader_that_speaks_twice_is_followed_at_the_usual_pace() -> None:
     lab = Lab.of("a", "b", "c")
     follower(lab)
     lab["b"].forget_leader()
     assert (lab["b"].leader_id, lab["b"].term) == ("", 1)
     lab["b"].step(Heartbeat("a", "b", 1, 0))
+    lab.tick("b", 2)
+    lab["b"].step(Heartbeat("a", "b", 1, 0))
     lab.tick("b", 19)
     assert (lab["b"].leader_id, lab["b"].role) == ("a", "follower")
+
+
+def test_the_last_words_of_a_dead_leader_keep_nobody_from_standing() -> None:
+    """They may be read after the news that the connection to it has dropped."""
+    lab = Lab.of("a", "b", "c")
+    follower(lab)
+    lab["b"].forget_leader()
+    for _ in range(3):
+        lab["b"].step(Heartbeat("a", "b", 1, 0))
+    request = VoteRequest("c", "b", 2, 1, 1, pre=True)
+    for ticks, granted in ((3, False), (1, True)):
+        lab.tick("b", ticks)
+        lab["b"].step(request)
+        assert lab.nodes["b"].take_ready()[1][-1] == VoteReply(
+            "b", "c", 2 if granted else 1, granted, pre=True
+        )
+    lab.tick("b", 1)
+    assert lab["b"].role == "pre_candidate"
 
 
 def test_after_forgetting_a_node_hurries_only_so_often() -> None:
