@@ -92,11 +92,16 @@ class Durability:
         self._busy = True
         self._since_checkpoint = 0
         waiters, self._waiting = self._waiting, []
-        self._background.run(
-            partial(self._checkpoint, durable=bool(waiters)),
-            partial(self._finished, waiters),
-            partial(self._refused, waiters),
-        )
+        try:
+            self._background.run(
+                partial(self._checkpoint, durable=bool(waiters)),
+                partial(self._finished, waiters),
+                partial(self._refused, waiters),
+            )
+        except Busy:
+            # Copies are being made: whatever is applied or asked next tries again.
+            self._busy = False
+            self._waiting = waiters
 
     def _finished(self, waiters: list[Waiter], wal_bytes: int) -> None:
         self._busy = False

@@ -304,6 +304,21 @@ def _full(*_: object, **__: object) -> int:
     raise StorageFull("no room")
 
 
+def test_those_who_wait_outlive_a_busy_background(tmp_path: Path) -> None:
+    owner = Owner()
+    drive = Driver(TaskMachine(tmp_path / "state.db", call_soon=owner.call_soon))
+    told: list[int] = []
+    for _ in range(JOB_LIMIT):
+        drive.machine.save(FileSnapshot.close)
+    drive.machine.make_durable(told.append)
+    for _ in range(JOB_LIMIT):
+        owner.turn()
+    drive.machine.make_durable(told.append)
+    owner.turn()
+    assert told == [0, 0]
+    drive.machine.close()
+
+
 def test_a_disk_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     failures: list[StorageError] = []
     machine = TaskMachine(tmp_path / "state.db", failed=failures.append)
