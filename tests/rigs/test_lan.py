@@ -13,19 +13,23 @@ pytestmark = pytest.mark.netns
 def reaches(lan: Lan, sender: int, receiver: int, net: int = 0) -> bool:
     """Send a datagram by one process and await it in another."""
     address = lan.address(receiver, net)
+    # What was sent waits in the socket, so the listener starts its clock only afterwards.
     listen = (
-        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1);"
-        f"s.bind(('{address}', 9999)); print('ready', flush=True); s.recv(9); print('got it')"
+        "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(1);"
+        f"s.bind(('{address}', 9999)); print('ready', flush=True); sys.stdin.read();"
+        "s.recv(9); print('got it')"
     )
     talk = (
         "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
         f"s.sendto(b'x', ('{address}', 9999))"
     )
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with lan.popen(receiver, "python3", "-c", listen, **options) as listener:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with lan.popen(receiver, "python3", "-c", listen, text=True, **pipes) as listener:
         assert listener.stdout is not None
+        assert listener.stdin is not None
         listener.stdout.readline()
         lan.run(sender, "python3", "-c", talk)
+        listener.stdin.close()
         return "got it" in listener.stdout.read()
 
 
