@@ -1,6 +1,7 @@
 """A process that does nothing but discover: run as `python -m tests.discovery.finder`.
 
 It writes one JSON document per line: `ready` with its id and port, then `contact` for each news.
+At SIGUSR1 it says of itself that it has founded a cluster.
 `Finder` starts one and reads what it writes.
 """
 
@@ -15,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -128,8 +130,12 @@ class Seeker:
             mdns=not options.no_mdns,
         )
         self._discovery.on_contact(write)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self._found)
         print(json.dumps({"ready": keys.node_id, "port": port}), flush=True)
         await self._discovery.run()
+
+    def _found(self) -> None:
+        self._discovery.announce(replace(self._discovery.own, founded=True))
 
     def _answer(self, hello: Hello) -> HelloReply:
         self._discovery.learn(hello.contact)
@@ -142,8 +148,17 @@ class Seeker:
 
 def write(contact: Contact) -> None:
     """Write a contact as one line."""
-    line = {"contact": contact.node_id, "hosts": contact.hosts, "port": contact.join_port}
-    print(json.dumps(line), flush=True)
+    print(
+        json.dumps(
+            {
+                "contact": contact.node_id,
+                "hosts": contact.hosts,
+                "port": contact.join_port,
+                "founded": contact.founded,
+            }
+        ),
+        flush=True,
+    )
 
 
 async def main() -> None:

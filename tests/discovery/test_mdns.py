@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -41,6 +42,13 @@ def test_two_processes_on_the_loopback_interface_find_each_other(start: Start) -
     assert finders[0].find(finders[1])["hosts"] == ["127.0.0.1"]
 
 
+def test_what_a_node_says_later_is_heard(start: Start) -> None:
+    a, b = (start(name, "--bind", "127.0.0.1") for name in ("a", "b"))
+    assert not a.find(b)["founded"]
+    b.process.send_signal(signal.SIGUSR1)
+    a.find(b, lambda contact: contact["founded"])
+
+
 def test_a_node_that_is_told_to_end_ends(start: Start) -> None:
     a = start("a", "--bind", "127.0.0.1")
     b = start("b", "--bind", "127.0.0.1")
@@ -59,7 +67,7 @@ def test_an_interface_that_is_not_there_is_told_and_not_fatal() -> None:
         )
         running = asyncio.create_task(mdns.run())
         async with asyncio.timeout(20):
-            while not mdns.status.startswith("no multicast"):  # noqa: ASYNC110 - it has no event
+            while not mdns.status.startswith("no multicast"):
                 await asyncio.sleep(0.01)
         assert not running.done()
         running.cancel()
