@@ -1,11 +1,10 @@
 """Raft as a pure state machine: messages, ticks and wishes in, a `Ready` out.
 
 The rules are those of the paper (Ongaro and Ousterhout 2014, "In Search of an Understandable
-Consensus Algorithm", figure 2) and of Ongaro's dissertation (2014): pre-vote (9.6), check quorum
-(6.2), leadership transfer (3.10), membership change by single steps and joint consensus (chapter
-4), snapshots (chapter 5), linearizable reads (6.4). Each stands at the head of the file that does
-it: `election`, `replication`, `leadership`, `following`, `membership`, `reads`. This file holds
-what joins them: terms, roles, and what is durable.
+Consensus Algorithm", figure 2) and of Ongaro's dissertation (2014): leadership transfer (3.10),
+membership change (4), snapshots (5), check quorum (6.2), linearizable reads (6.4), pre-vote (9.6).
+Each stands at the head of the file that does it: `election`, `replication`, `leadership`,
+`following`, `membership`, `reads`, `durability`. This file holds what joins them.
 """
 
 from collections.abc import Callable, Sequence
