@@ -362,9 +362,11 @@ class Replica:
         return entries
 
     def _compact_if_due(self) -> None:
-        if not self._compacting and self._compaction.due(self._server.holds):
+        if self._compacting or not self._compaction.due(self._server.holds):
+            return
+        meta = self._applied_meta()
+        if meta.membership.voters:  # else this node joined, and has not yet applied who they are
             self._compacting = True
-            meta = self._applied_meta()
             self._machine.make_durable(lambda index: self._durable(meta, index))
 
     def _durable(self, meta: SnapshotMeta, index: int) -> None:

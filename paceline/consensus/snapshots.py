@@ -104,8 +104,10 @@ class SnapshotServer:
         return next((s for _, s in self._senders.values() if s.meta.index >= index), None)
 
     def _save(self) -> None:
-        self._saving = True
         meta, epoch = self._applied(), self._epoch
+        if not meta.membership.voters:
+            return  # this node joined, and has not yet applied who they are; a tick asks again
+        self._saving = True
         self._machine.save(lambda source: self._saved(_Saved(meta, source), epoch))
 
     def _saved(self, saved: _Saved, epoch: int) -> None:

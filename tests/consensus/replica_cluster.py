@@ -82,6 +82,7 @@ class Recorder(ReplicaObserver):
         self.persisted_entries: list[int] = []
         self.applied_indexes: list[int] = []
         self.installed: list[SnapshotMeta] = []
+        self.compactions: list[SnapshotMeta] = []
 
     def role_changed(self, status: ReplicaStatus) -> None:
         self.roles.append(status)
@@ -91,6 +92,9 @@ class Recorder(ReplicaObserver):
 
     def applied(self, index: int, entries: int) -> None:
         self.applied_indexes.append(index)
+
+    def compacted(self, meta: SnapshotMeta) -> None:
+        self.compactions.append(meta)
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         self.installed.append(meta)

@@ -485,30 +485,57 @@ def test_proposals_that_a_snapshot_swallows_are_reported_as_lost() -> None:
 # --- membership -----------------------------------------------------------------------------------
 
 
-def test_a_learner_is_added_receives_the_state_and_becomes_a_voter() -> None:
-    cluster = Cluster(size=4, limits=SMALL_LOG)
-    joining = cluster.nodes["d"]
-    joining.storage, joining.machine = MemoryLogStorage(), ListMachine()
+def _with_a_stranger(limits: ReplicaLimits) -> tuple[Cluster, Node]:
+    """Answer a cluster founded by a, b and c, and d, which has an empty disk and is not up."""
+    cluster = Cluster(size=4, limits=limits)
     mark = SnapshotMeta(0, 0, Membership(voters=("a", "b", "c")))
-    for name in "abc":
-        node = cluster.nodes[name]
+    for node in cluster.nodes.values():
         node.crash()
         node.storage = MemoryLogStorage()
-        node.storage.write(LogWrite(None, mark, ()), lambda: None)
-        node.start()
-    joining.start()
+        if node.name != "d":
+            node.storage.write(LogWrite(None, mark, ()), lambda: None)
+            node.start()
     cluster.until(lambda: bool(cluster.leaders()))
-    leader = cluster.leaders()[0]
+    return cluster, cluster.nodes["d"]
+
+
+def _change(cluster: Cluster, voters: tuple[str, ...], learners: tuple[str, ...]) -> None:
+    answers: list[Decision] = []
+    cluster.leaders()[0].replica.change_membership(voters, learners, answers.append)
+    cluster.until(lambda: bool(answers))
+    assert answers[0].error is None
+
+
+def test_a_learner_is_added_receives_the_state_and_becomes_a_voter() -> None:
+    cluster, joining = _with_a_stranger(SMALL_LOG)
     for number in range(60):
-        cluster.commit(leader, str(number).encode())
-    for voters, learners in ((("a", "b", "c"), ("d",)), (("a", "b", "c", "d"), ())):
-        answers: list[Decision] = []
-        leader.replica.change_membership(voters, learners, answers.append)
-        cluster.until(lambda: bool(answers))  # noqa: B023 - awaited inside the loop
-        assert answers[0].error is None
-        cluster.agree()
+        cluster.commit(cluster.leaders()[0], str(number).encode())
+    joining.start()
+    _change(cluster, ("a", "b", "c"), ("d",))
+    cluster.agree()
+    _change(cluster, ("a", "b", "c", "d"), ())
+    cluster.agree()
     assert joining.replica.status().membership == Membership(voters=("a", "b", "c", "d"))
     assert joining.machine.snapshot_meta is not None
+
+
+def test_a_node_that_joined_does_not_compact_before_it_knows_the_members() -> None:
+    """The founders are in no entry; who receives the log from entry 1 on learns of them later."""
+    cluster, joining = _with_a_stranger(ReplicaLimits())
+    for number in range(10):
+        cluster.commit(cluster.leaders()[0], str(number).encode())
+    cluster.limits = ReplicaLimits(
+        apply_entries=1, compaction=CompactionLimits(every_entries=3, keep_trailing_entries=0)
+    )
+    joining.start()
+    _change(cluster, ("a", "b", "c"), ("d",))
+    for number in range(10):
+        cluster.commit(cluster.leaders()[0], str(number).encode())
+    cluster.agree()
+    assert joining.machine.snapshot_meta is None
+    assert joining.observer.compactions
+    for meta in joining.observer.compactions:
+        assert meta.membership == Membership(voters=("a", "b", "c"), learners=("d",))
 
 
 def test_a_change_of_membership_on_a_follower_is_refused() -> None:
