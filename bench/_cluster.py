@@ -35,6 +35,7 @@ class Cluster:
 
     def fail_over(self, number: signal.Signals) -> float:
         """Kill or stop the leader; answer the seconds until a later command is committed."""
+        self._leader = self._wait_for_leader()
         rest = [at for at in range(len(self._nodes)) if at != self._leader]
         start = time.monotonic()
         self._nodes[self._leader].signal(number)

@@ -42,6 +42,7 @@ class EtcdCluster:
 
     def fail_over(self, number: signal.Signals) -> float:
         """Kill or stop the leader; answer the seconds until a later command is committed."""
+        self._leader = self._client.ask({"do": "leader"})["index"]
         rest = [at for at in range(len(self._members)) if at != self._leader]
         start = time.monotonic()
         self._members[self._leader].send_signal(number)

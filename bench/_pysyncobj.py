@@ -56,6 +56,7 @@ class PySyncObjCluster:
 
     def fail_over(self, number: signal.Signals) -> float:
         """Kill or stop the leader; answer the seconds until a later command is committed."""
+        self._leader = self._wait_for_leader()
         rest = [node for at, node in enumerate(self._nodes) if at != self._leader]
         start = time.monotonic()
         self._nodes[self._leader].signal(number)

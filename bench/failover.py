@@ -12,6 +12,7 @@ A ratio is the peer's median time over Paceline's.
 
 import signal
 import statistics
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from bench._process import Missing, scratch
 from bench._pysyncobj import PySyncObjCluster
 
 FAULTS = {"killed": signal.SIGKILL, "cut off": signal.SIGSTOP}
+SETTLE_S = 1.0
+"""A cluster that has just been started may elect again; it gets so long before the fault."""
 TRIALS, QUICK_TRIALS = 10, 2
 
 
@@ -63,6 +66,7 @@ def _trial(base: Path, system: str, fault: str) -> float:
     with scratch(base) as directory:
         cluster = SYSTEMS[system](directory)
         try:
+            time.sleep(SETTLE_S)
             return cluster.fail_over(FAULTS[fault])
         finally:
             cluster.close()
