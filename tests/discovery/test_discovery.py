@@ -115,7 +115,7 @@ def test_fixed_addresses_are_greeted_and_what_they_tell_is_learnt(tmp_path: Path
         running = asyncio.create_task(found.run())
         async with asyncio.timeout(20):
             await learnt.wait()
-            while not found.unanswered:  # noqa: ASYNC110 - a test's patience
+            while not found.unanswered:
                 await asyncio.sleep(0)
         assert found.unanswered == {"nowhere:1": "nobody there"}
         first = found.get(contact(1).node_id)

@@ -39,7 +39,7 @@ class Attacker:
         """Wait until the connection meets one of these fates, and answer which."""
         async with asyncio.timeout(20):
             while True:
-                while not self._monitor.poll(0):  # noqa: ASYNC110 - a plain socket
+                while not self._monitor.poll(0):
                     await asyncio.sleep(0.005)
                 event = int(parse_monitor_message(self._monitor.recv_multipart())["event"])
                 if event in wanted:

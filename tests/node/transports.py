@@ -40,7 +40,7 @@ def run(test: Coroutine[Any, Any, T]) -> T:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that has no event of its own."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - polling is the point
+        while not condition():
             await asyncio.sleep(0.005)
 
 
