@@ -3,6 +3,7 @@
 python docs/images/record.py            writes docs/images/*.svg (needs `pip install pyte`)
 """
 
+import io
 import os
 import pty
 import re
@@ -85,12 +86,7 @@ def _style(cell: pyte.screens.Char) -> str:
 
 def save(picture: Text, name: str, title: str) -> None:
     """Write a screen as SVG."""
-    console = Console(
-        width=COLUMNS,
-        record=True,
-        file=open(os.devnull, "w"),
-        force_terminal=True,  # noqa: SIM115
-    )
+    console = Console(width=COLUMNS, record=True, file=io.StringIO(), force_terminal=True)
     console.print(picture, soft_wrap=True)
     svg = console.export_svg(title=title, unique_id="paceline")
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # no fonts from elsewhere
