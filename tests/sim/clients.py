@@ -282,7 +282,7 @@ class Noise:
             return
         for server in self._servers():
             if server.leads:
-                for _ in range(self._random.randint(1, 5)):
+                for _ in range(self._random.randint(1, 3)):
                     self._write(server)
                 self._read(server)
             elif self._random.random() < 0.1:

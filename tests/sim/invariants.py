@@ -9,8 +9,8 @@ The names of the invariants are those of the paper (figure 3) where it has one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from paceline.codec import decode
 from paceline.consensus.messages import (
@@ -38,8 +38,7 @@ NO_LOG = StoredLog(HardState(), None, ())
 FROM_LEADERS = (Append, Heartbeat, InstallSnapshot, TimeoutNow, ReadReply)
 
 
-@dataclass(frozen=True, slots=True)
-class Glance:
+class Glance(NamedTuple):
     """What a core says of itself."""
 
     term: int
@@ -123,12 +122,12 @@ class Observer:
         """Check what a core says of itself against what it said before."""
         seen, now = self._seen[node.name], node.glance()
         before = seen.glance
+        if now == before:
+            return
         if now.applied > now.commit:
             self._fail("only what is committed is applied", f"{node.name}: {now}")
         if not node.handed_over:  # then `node.queued` says nothing about the commit index
-            now = replace(now, commit=before.commit)
-        if now == before:
-            return
+            now = now._replace(commit=before.commit)
         seen.glance = now
         if now.term < before.term:
             self._fail("terms only grow", f"{node.name} went from {before.term} to {now.term}")
@@ -378,7 +377,9 @@ class Observer:
     def _acknowledges(self, node: Node, message: AppendReply) -> None:
         """Check that the sender has durably what the leader has at `match`."""
         index, disk = message.match, node.disk.durable
-        if not index:
+        if not index or disk.hard_state.term > message.term:
+            # Once a later term is durable, a leader of that term may have replaced what was
+            # acknowledged, in the same write that would have made it durable.
             return
         term = self._sent.get(message.term, {}).get(index, self.committed.get(index))
         if term is None:

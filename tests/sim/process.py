@@ -23,9 +23,11 @@ from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotOffer
 from paceline.errors import CorruptStorage, PacelineError
 from tests.sim.disk import Disk, LogImage, SimStorage
 from tests.sim.invariants import Glance, Observer
-from tests.sim.machine import KvMachine, KvState, MachineDisk
+from tests.sim.machine import KvMachine, KvState, MachineDisk, Post
 from tests.sim.network import Network
 from tests.sim.world import MILLISECOND, Violation, World
+
+Action = Callable[[], None]
 
 TICK_US = 50 * MILLISECOND
 MAILBOX = 5_000
@@ -75,8 +77,9 @@ class Process:
         self._machine_disk = MachineDisk()
         self._life = 0
         self._paused = False
-        self._mailbox: list[Callable[[], None]] = []
+        self._mailbox: list[Action] = []
         self._pump_due = False
+        self._handed_over = False
 
     # --- what others see --------------------------------------------------------------------------
 
@@ -119,7 +122,7 @@ class Process:
     @property
     def handed_over(self) -> bool:
         """See Node."""
-        return not self._pump_due
+        return self._handed_over
 
     # --- its life ---------------------------------------------------------------------------------
 
@@ -129,10 +132,11 @@ class Process:
             return
         self._life += 1
         self._mailbox, self._paused, self._pump_due, self.unanswered = [], False, False, 0
+        self._post = self._new_post()
         self._storage = SimStorage(
             world=self._world,
             disk=self.disk,
-            post=self._post(),
+            post=self._post,
             on_write=self._on_write,
             on_compact=self._on_compact,
         )
@@ -174,7 +178,7 @@ class Process:
             world=self._world,
             name=self.name,
             disk=self._machine_disk,
-            post=self._post(),
+            post=self._post,
             on_apply=lambda entry, _, effect: self._observer.applies(self, entry, effect),
         )
         machine.after_restore = lambda meta, before: self._observer.restores(self, meta, before)
@@ -214,13 +218,14 @@ class Process:
 
     # --- events -----------------------------------------------------------------------------------
 
-    def call(self, action: Callable[[], None]) -> bool:
+    def call(self, action: Action) -> bool:
         """Run something on the process's thread; answer False if there is no process."""
         if not self.up:
             return False
         if self._paused:
             self._mailbox.append(action)
             return True
+        self._handed_over = False
         try:
             action()
         except Violation:
@@ -231,11 +236,11 @@ class Process:
         self._observer.look(self)
         return True
 
-    def _post(self) -> Callable[[Callable[[], None]], None]:
+    def _new_post(self) -> Post:
         """Answer how callbacks of this life come back to it; those of an ended life do not."""
         life = self._life
 
-        def post(action: Callable[[], None]) -> None:
+        def post(action: Action) -> None:
             if life == self._life:
                 self.call(action)
 
@@ -254,16 +259,14 @@ class Process:
         self._world.after(delay_us, tick)
 
     def _wake(self) -> None:
-        if self._pump_due:
-            return
-        self._pump_due = True
-        post = self._post()
+        if not self._pump_due:
+            self._pump_due = True
+            post = self._post
+            self._world.after(int(self._random.random() * 200), lambda: post(self._pump))
 
-        def pump() -> None:
-            self._pump_due = False
-            self._replica.pump()
-
-        self._world.after(self._random.randrange(200), lambda: post(pump))
+    def _pump(self) -> None:
+        self._pump_due, self._handed_over = False, True
+        self._replica.pump()
 
     def receive(self, sender: str, data: bytes, bulk: bool) -> None:
         """Take what arrives from the network."""
@@ -321,7 +324,7 @@ class Process:
 
         self.call(hand_over)
 
-    def _ask(self, question: Callable[[], None]) -> bool:
+    def _ask(self, question: Action) -> bool:
         def ask() -> None:
             self.unanswered += 1
             question()

@@ -5,7 +5,7 @@ dozen entries, and a thousand small runs find more than ten large ones.
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paceline.consensus.compaction import CompactionLimits
 from paceline.consensus.core import CoreConfig
@@ -30,6 +30,8 @@ class Scenario:
     """How many may ever exist."""
     election_ticks: int
     heartbeat_ticks: int
+    drifts: tuple[float, ...]
+    """Each node's clock has one of these speeds."""
     network: Conditions
     disk_latency_us: int
     faults: tuple[str, ...]
@@ -84,14 +86,81 @@ class Scenario:
         )
 
     @property
+    def unit_ms(self) -> int:
+        """Answer the shortest election timeout."""
+        return 50 * self.election_ticks
+
+    @property
     def election_us(self) -> int:
         """Answer the longest election timeout, on the slowest clock."""
         return int(2 * self.election_ticks * 50 * MILLISECOND * max(NODE_DRIFTS))
 
 
 def draw(seed: int) -> Scenario:
-    """Answer the scenario of a seed."""
+    """Answer the scenario of a seed: anything, or one of the themes."""
     lots = random.Random(f"{seed} scenario")
+    scenario = _anything(lots)
+    theme = lots.choice((None, None, None, _diverging, _stale, _behind, _changing))
+    return theme(scenario, lots) if theme else scenario
+
+
+def _diverging(scenario: Scenario, lots: random.Random) -> Scenario:
+    """Leaders come and go under load, so that logs differ (paper, figures 7 and 8)."""
+    return replace(
+        scenario,
+        voters=lots.choice((3, 4, 5, 5)),
+        max_nodes=5,
+        faults=("turnover", "turnover", "minority", "crash", "drop"),
+        fault_every_ms=scenario.unit_ms * 2,
+        actions=_transfers(lots),
+        noise_every_ms=40,
+        compact_every=lots.choice((15, 10_000)),
+    )
+
+
+def _stale(scenario: Scenario, lots: random.Random) -> Scenario:
+    """Leaders are cut off or stopped while they are asked to read, on clocks that differ."""
+    return replace(
+        scenario,
+        voters=lots.choice((3, 3, 5)),
+        max_nodes=5,
+        drifts=(0.8, 1.25),
+        faults=("turnover", "isolate", "pause"),
+        fault_every_ms=scenario.unit_ms * 3,
+        actions=_transfers(lots),
+        noise_every_ms=25,
+    )
+
+
+def _behind(scenario: Scenario, lots: random.Random) -> Scenario:
+    """Followers fall behind the compaction point, and crash while they are brought up to it."""
+    return replace(
+        scenario,
+        voters=lots.choice((2, 3, 3, 5)),
+        faults=("crash", "isolate", "partition", "crash_many"),
+        fault_every_ms=scenario.unit_ms * 2,
+        noise_every_ms=scenario.unit_ms // 2,
+        compact_every=5,
+        keep_trailing=0,
+        disk_latency_us=lots.choice((500, 30_000)),
+    )
+
+
+def _changing(scenario: Scenario, lots: random.Random) -> Scenario:
+    """Members change all the time, through leaders that come and go."""
+    return replace(
+        scenario,
+        voters=lots.choice((2, 3, 4)),
+        max_nodes=6,
+        faults=("turnover", "crash", "drop", "minority"),
+        fault_every_ms=scenario.unit_ms * 3,
+        actions=tuple(ACTIONS),
+        action_every_ms=scenario.unit_ms // 2,
+        noise_every_ms=scenario.unit_ms,
+    )
+
+
+def _anything(lots: random.Random) -> Scenario:
     voters = lots.choice(SIZES)
     election_ticks = lots.choice((3, 4, 6, 10))
     unit_ms = 50 * election_ticks
@@ -101,6 +170,7 @@ def draw(seed: int) -> Scenario:
         max_nodes=voters + (lots.randint(1, 3) if changes else 0),
         election_ticks=election_ticks,
         heartbeat_ticks=1 if election_ticks < 6 else 2,
+        drifts=NODE_DRIFTS,
         network=_network(lots),
         disk_latency_us=lots.choice((200, 500, 2_000, 8_000, 30_000)),
         faults=_some(lots, tuple(FAULTS), 5) if lots.random() < 0.95 else (),
@@ -109,11 +179,11 @@ def draw(seed: int) -> Scenario:
         action_every_ms=int(unit_ms * lots.choice((1, 2, 5))),
         clients=lots.randint(1, 4),
         client_pause_ms=lots.choice((5, 30, 100, 300)),
-        noise_every_ms=lots.choice((0, 50, 150, 400)),
+        noise_every_ms=lots.choice((0, 40, unit_ms // 3, unit_ms)),
         compact_every=lots.choice((5, 15, 50, 10_000)),
         keep_trailing=lots.choice((0, 0, 3, 10)),
         small_messages=lots.random() < 0.4,
-        chaos_us=lots.choice((12, 20, 30)) * unit_ms * MILLISECOND,
+        chaos_us=lots.choice((10, 16, 24)) * unit_ms * MILLISECOND,
     )
 
 

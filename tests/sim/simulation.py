@@ -18,7 +18,7 @@ from tests.sim.invariants import Observer
 from tests.sim.network import Network
 from tests.sim.operator import Operator
 from tests.sim.process import Process
-from tests.sim.scenario import NODE_DRIFTS, Scenario, draw
+from tests.sim.scenario import Scenario, draw
 from tests.sim.world import MILLISECOND, SECOND, Line, Violation, World
 
 HEALING_TIMEOUTS = 20
@@ -73,7 +73,7 @@ class Simulation:
             may_lose=self._may_lose,
             kinds=scenario.faults,
             every_ms=scenario.fault_every_ms,
-            unit_ms=50 * scenario.election_ticks,
+            unit_ms=scenario.unit_ms,
         )
         self._operator = Operator(
             world=self.world,
@@ -125,7 +125,7 @@ class Simulation:
             founding=founding,
             config=scenario.core(name),
             limits=scenario.limits(),
-            drift=self._lots.choice(NODE_DRIFTS),
+            drift=self._lots.choice(scenario.drifts),
         )
         process.disk.conditions.latency_us = scenario.disk_latency_us
         self.processes[name] = process
