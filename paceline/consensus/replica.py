@@ -17,7 +17,6 @@ node whose disk or state cannot be trusted must stop.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from paceline.consensus.compaction import Compaction
@@ -25,25 +24,17 @@ from paceline.consensus.core import Core
 from paceline.consensus.intake import Intake
 from paceline.consensus.messages import Entry, InstallSnapshot, Message, SnapshotMeta
 from paceline.consensus.pending import Decision, OnDecision, OnRead, WaitingReads
-from paceline.consensus.ready import PersistToken, Ready
+from paceline.consensus.persisting import Persisting
+from paceline.consensus.ready import Ready
 from paceline.consensus.replica_model import ReplicaLimits, ReplicaObserver, ReplicaStatus
 from paceline.consensus.snapshots import SendBulk, SnapshotClient, SnapshotServer, encoded
 from paceline.consensus.spool import MemorySpool, Spool
-from paceline.consensus.storage.protocol import LogStorage, LogWrite, StateMachine
+from paceline.consensus.storage.protocol import LogStorage, StateMachine
 from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotChunk, SnapshotOffer
 from paceline.errors import Busy, NotLeader, Unavailable
 from paceline.ids import NodeId
 
 __all__ = ["Decision", "Replica", "ReplicaLimits", "ReplicaObserver", "ReplicaStatus"]
-
-
-@dataclass(slots=True)
-class _Write:
-    """A write on its way to the disk, and what may be sent when it is there."""
-
-    token: PersistToken | None
-    entries: int
-    after_sync: list[Message]
 
 
 class _Seen(NamedTuple):
@@ -91,7 +82,9 @@ class Replica:
         self._limits = limits or ReplicaLimits()
         self._intake = Intake(core=core, limits=self._limits, disk_full=lambda: storage.stalled)
         self._reads = WaitingReads(first_context, core.read_index)
-        self._unsynced: deque[_Write] = deque()
+        self._persisting = Persisting(
+            core=core, storage=storage, send=self._send_all, persisted=self._persisted
+        )
         self._backlog: deque[Entry] = deque()
         self._compaction = Compaction(machine.applied_index, self._limits.compaction)
         self._compacting = False
@@ -192,6 +185,7 @@ class Replica:
         self._closed = True
         self._intake.fail_all(_closed())
         self._reads.fail_all(_closed())
+        self._persisting.close()
         self._server.stop()
         self._client.close()
 
@@ -274,42 +268,24 @@ class Replica:
         """
         more = True
         while more and (ready := self._core.ready()) is not None:
-            unsynced = len(self._unsynced) + (ready.token is not None)
-            self._perform(ready)
-            more = bool(ready.committed) or len(self._unsynced) < unsynced
+            more = self._perform(ready) or bool(ready.committed)
         self._notice_role()
 
-    def _perform(self, ready: Ready) -> None:
+    def _perform(self, ready: Ready) -> bool:
+        """Do it all but apply; answer whether a write was durable at once."""
         if ready.snapshot is not None:
             self._install(ready.snapshot)
-        self._persist(ready)
+        at_once = self._persisting.persist(ready)
         self._send_all(ready.messages)
         self._backlog.extend(ready.committed)
         for read in ready.reads:
             self._reads.answered(read.context, read.index)
         if ready.reads:
             self._reads.serve(self._machine.applied_index)
+        return at_once
 
-    def _persist(self, ready: Ready) -> None:
-        """Hand the write over; what must wait for it waits, also behind earlier ones."""
-        if ready.token is not None:
-            self._unsynced.append(_Write(ready.token, len(ready.entries), list(ready.after_sync)))
-            write = LogWrite(ready.hard_state, ready.snapshot, ready.entries)
-            self._storage.write(write, self._synced)
-        elif self._unsynced:
-            self._unsynced[-1].after_sync.extend(ready.after_sync)
-        else:
-            self._send_all(ready.after_sync)
-
-    def _synced(self) -> None:
-        """Go on after the oldest write is durable."""
-        write = self._unsynced.popleft()
-        if self._closed:
-            return
-        self._send_all(write.after_sync)
-        if write.token is not None:
-            self._core.persisted(write.token)
-        self._observer.persisted(write.entries)
+    def _persisted(self, entries: int) -> None:
+        self._observer.persisted(entries)
         if not self._pumping:
             self._wake()
 

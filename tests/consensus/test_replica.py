@@ -6,10 +6,12 @@ import pytest
 
 from paceline.consensus.compaction import CompactionLimits
 from paceline.consensus.messages import (
+    Append,
     AppendReply,
     Entry,
     HardState,
     Membership,
+    Message,
     SnapshotMeta,
     VoteReply,
     encode_message,
@@ -259,6 +261,23 @@ def test_a_vote_leaves_only_after_it_is_on_disk() -> None:
     voter.storage.immediate = True
     voter.storage.complete()
     cluster.until(lambda: bool(cluster.leaders()))
+
+
+def test_an_answer_of_a_term_that_is_over_is_not_sent_when_its_write_completes() -> None:
+    """Two writes complete at once, and the second replaced what the first one's answer is about."""
+    cluster = Cluster()
+    follower = cluster.nodes["b"]
+    follower.storage.immediate = False
+    sent: list[Message] = []
+    follower.replica._send = lambda to, message: sent.append(message)
+    follower.replica.receive(Append("a", "b", 5, 0, 0, 0, (Entry(1, 5, 1, b"old"),)))
+    follower.replica.pump()
+    follower.replica.receive(Append("c", "b", 6, 0, 0, 0, (Entry(1, 6, 1, b"new"),)))
+    follower.replica.pump()
+    assert sent == []
+    follower.storage.complete()
+    follower.replica.pump()
+    assert sent == [AppendReply("b", "c", 6, 1)]
 
 
 def test_a_full_disk_refuses_proposals_until_there_is_room() -> None:
