@@ -34,7 +34,9 @@ class Client:
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Document:
         """Send a document and answer what comes back."""
-        return self._exchange("POST", _target(path, {}), json.dumps(body or {}).encode())
+        return self._exchange(
+            "POST", _target(path, {}), json.dumps(body or {}, ensure_ascii=False).encode()
+        )
 
     def stream(self, path: str, *, follow: bool = False, **query: object) -> Iterator[Document]:
         """Yield documents as they come; with `follow`, wait for each without limit."""

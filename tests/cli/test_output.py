@@ -111,6 +111,13 @@ def test_a_plan_from_standard_input_is_sent_as_it_is(node: Node) -> None:
     assert node.service.requests[-1].plan == plan
 
 
+def test_a_plan_of_the_largest_size_may_be_in_any_script(node: Node) -> None:
+    plan = "# " + "漢" * 349_000
+
+    assert node.run("submit", "--plan", "-", given=plan).status == 0
+    assert node.service.requests[-1].plan == plan
+
+
 def test_a_plan_file_may_be_the_argument_and_says_where_it_lies(node: Node) -> None:
     plan = node.data_dir / "plan.toml"
     plan.write_text('description = "x"')

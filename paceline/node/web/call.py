@@ -15,6 +15,7 @@ from paceline.node.web.ports import NodeService
 from paceline.node.web.schemas import Empty, parse_json, parse_query
 
 BODY_LIMIT_BYTES = 2 * 1024 * 1024
+DISCARD_LIMIT_BYTES = 4 * BODY_LIMIT_BYTES
 BODY_TIMEOUT_S = 15.0
 
 
@@ -70,21 +71,28 @@ async def parse(row: Row, service: NodeService, request: Request) -> Call:
 
 
 async def read_body(request: Request) -> bytes:
-    """Answer the body, read within bounds of size and time."""
-    if int(request.headers.get("content-length") or 0) > BODY_LIMIT_BYTES:
+    """Answer the body, read within bounds of size and time.
+
+    A client that is still sending when the connection closes never sees the refusal. So what is
+    too large is read on for a while and thrown away, and what is far too large is cut off.
+    """
+    if int(request.headers.get("content-length") or 0) > DISCARD_LIMIT_BYTES:
         raise _too_large()
     parts, size = [], 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for part in request.stream():
                 size += len(part)
-                if size > BODY_LIMIT_BYTES:
-                    raise _too_large()
-                parts.append(part)
+                if size > DISCARD_LIMIT_BYTES:
+                    break
+                if size <= BODY_LIMIT_BYTES:
+                    parts.append(part)
     except TimeoutError:
         raise Refused(408, "TimedOut", "the body did not arrive in time") from None
     except ClientDisconnect:
         raise Refused(400, "InputError", "the body ended early") from None
+    if size > BODY_LIMIT_BYTES:
+        raise _too_large()
     _check_type(request, size)
     return b"".join(parts)
 

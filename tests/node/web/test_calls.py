@@ -128,10 +128,6 @@ def test_a_body_that_never_ends_is_cut_off(served: Served) -> None:
     assert served.call("GET", "/healthz").status == 200
 
 
-def test_a_length_that_is_no_number_is_refused(served: Served) -> None:
-    assert served.call("POST", TASKS, raw=b"{}", Content_Length="x").status == 400
-
-
 @pytest.mark.parametrize(
     ("error", "status"),
     [
