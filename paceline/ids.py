@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import uuid
+from functools import lru_cache
 
 NodeId = str
 """The fingerprint of a node's public key: 16 lower-case base32 characters."""
@@ -12,6 +13,7 @@ FINGERPRINT_BYTES = 10
 """80 bits: whoever wants to pose as a given node must find a second preimage of that size."""
 
 
+@lru_cache(maxsize=1024)  # asked for each frame that arrives
 def fingerprint(public_key: bytes) -> NodeId:
     """Answer the node id that belongs to a public key: the head of its SHA-256 in base32."""
     digest = hashlib.sha256(public_key).digest()

@@ -15,6 +15,9 @@ from paceline.ids import NodeId
 TICK_MS = 50
 """One tick of the core, in the `wifi` profile; `wired` halves it."""
 
+REFRESH_TICKS = 4
+"""Between looks at the membership; what this node itself changes is seen at once."""
+
 Listener = Callable[[ReplicaStatus], None]
 
 
@@ -26,12 +29,13 @@ class ReplicaLoop(ReplicaObserver):
         self._tick_ms = tick_ms
         self._loop = asyncio.get_running_loop()
         self._pump_scheduled = False
+        self._ticks = 0
         self._leader_changed = asyncio.Event()
         self._on_role: list[Listener] = []
         self._on_membership: list[Listener] = []
         self.replica: Replica  # set by `attach`: the replica needs our `wake` to be built
         self.status: ReplicaStatus
-        """As of the last tick, or of the last change of role or members if that is newer."""
+        """As of 200 ms ago at most; of the last change of role or members if that is newer."""
 
     def attach(self, replica: Replica) -> None:
         """Take the replica that was built with this loop's `wake`."""
@@ -74,7 +78,9 @@ class ReplicaLoop(ReplicaObserver):
             last_ms = now_ms
             self.replica.tick(ticks)
             self._pump()
-            self.refresh()
+            self._ticks += 1
+            if self._ticks % REFRESH_TICKS == 0:
+                self.refresh()
 
     def refresh(self) -> None:
         """Read the status again, and tell if the members have changed."""
