@@ -136,14 +136,11 @@ class BlobStore:
         if not target.parent.is_dir():
             target.parent.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._directory)
-        if not target.exists():
-            self._account(temporary.stat().st_size)
-        os.replace(temporary, target)
+        with self._accounting:  # looked at and renamed as one: others may bring the same bytes now
+            if not target.exists():
+                self._used_bytes += temporary.stat().st_size
+            os.replace(temporary, target)
         sync_directory(target.parent)
-
-    def _account(self, change_bytes: int) -> None:
-        with self._accounting:
-            self._used_bytes += change_bytes
 
     def _make_room(self, size: int) -> None:
         if self._used_bytes + size > self._budget_bytes:
@@ -199,10 +196,10 @@ class BlobStore:
     def _put_aside(self, sha256: str) -> None:
         """Make a corrupt blob absent, and keep it for whoever looks into it. Always raise."""
         path = self.path(sha256)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self._accounting:
             size = path.stat().st_size
             os.replace(path, self._partial / f"corrupt-{sha256}")
-            self._account(-size)
+            self._used_bytes -= size
         raise CorruptStorage(f"blob {sha256} is not what it was: the disk changed it")
 
     # --- fetching ---
@@ -297,14 +294,14 @@ class BlobStore:
     def _collect(self, live: frozenset[str], before: float) -> int:
         freed = 0
         for file in (*self._files(), *self._partial.iterdir()):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError), self._accounting:
                 found = file.stat()
                 if file.name in live or found.st_mtime > before:
                     continue
                 file.unlink()
                 freed += found.st_size
                 if file.parent != self._partial:
-                    self._account(-found.st_size)
+                    self._used_bytes -= found.st_size
         return freed
 
     def _files(self) -> Iterator[Path]:
