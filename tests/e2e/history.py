@@ -12,6 +12,7 @@ Exit status: 0 linearizable, 1 not, 2 no verdict (the run could not be made, or 
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -197,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing is not None:
         print(f"{', '.join(sorted(ISOLATED))}: {missing}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # so that nothing is left behind
     try:
         run = perform(plan)
     except (OSError, subprocess.SubprocessError, InvalidHistory, SearchTooLong) as error:
