@@ -31,6 +31,7 @@ from paceline.node.coordinator import Coordinator
 from paceline.node.data_dir import DataDir
 from paceline.node.death_watch import DeathWatch
 from paceline.node.founding import Settled
+from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
 from paceline.node.logging import configure
 from paceline.node.network import Network
@@ -40,6 +41,7 @@ from paceline.node.registration import Registration
 from paceline.node.service import Service
 from paceline.node.state_reader import StateReader
 from paceline.node.vitals import Heartbeats, Lease, VitalsTable, read_resources
+from paceline.node.web.auth import read_or_make_token
 from paceline.node.web.server import WebServer
 from paceline.node.workshop import Workshop
 from paceline.settings import NodeSettings
@@ -203,6 +205,7 @@ class Node:
             calls=self._network.calls,
             clock=self._clock,
             live_members=self._live_members,
+            secrets=self._secrets(),
         )
         await self._workshop.sweep()
         lease = Lease(clock=self._clock, lease_ms=settings.lease_ms)
@@ -272,6 +275,13 @@ class Node:
         consensus = self._consensus
         reader = await StateReader.open(data_dir.path / "state.db")
         stack.push_async_callback(reader.close)
+        janitor = Janitor(
+            reader=reader,
+            blobs=self._workshop.blobs,
+            repositories=self._workshop.repositories,
+            logs=self._workshop.logs,
+        )
+        self._start(janitor.run(), "janitor")
         status = ClusterStatus(
             node_id=self._network.node_id,
             replicas=consensus.loop,
@@ -334,6 +344,11 @@ class Node:
             await self._consensus.hand_over()
 
     # --- what the parts ask of the whole ----------------------------------------------------------
+
+    def _secrets(self) -> list[str]:
+        """Answer what must never be in a log: the keys to this node and to its cluster."""
+        token = read_or_make_token(self._settings.api_token_file)
+        return [token, *([self._settings.token] if self._settings.token else [])]
 
     def _leading_term(self) -> int:
         loop = self._consensus.loop

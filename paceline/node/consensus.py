@@ -15,7 +15,7 @@ from paceline.consensus.config import CoreConfig
 from paceline.consensus.core import Core
 from paceline.consensus.messages import Message, SnapshotMeta, decode_message, encode_message
 from paceline.consensus.recovery import found, recover
-from paceline.consensus.replica import Replica
+from paceline.consensus.replica import Replica, ReplicaLimits
 from paceline.consensus.spool import FileSpool
 from paceline.consensus.storage.sqlite import SqliteLogStorage
 from paceline.errors import Conflict, ProtocolError, StorageError
@@ -102,6 +102,7 @@ class Consensus:
             send=self._send,
             wake=self.loop.wake,
             observer=self.loop,
+            limits=ReplicaLimits(election_ticks=ticks),
             send_bulk=self._send_bulk,
             spool=FileSpool(settings.directory),
             first_context=SystemRandom().getrandbits(48),

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tomllib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,12 @@ import structlog
 from paceline.clock import Clock
 from paceline.errors import InvalidSettings, PacelineError
 from paceline.ids import NodeId
-from paceline.node.attempt import remove_attempt, run_attempt, sweep_attempts
+from paceline.node.attempt import (
+    clear_attempts,
+    remove_attempt,
+    run_attempt,
+    sweep_attempts,
+)
 from paceline.node.blobs import BlobStore
 from paceline.node.calls import Calls
 from paceline.node.consensus import Consensus
@@ -63,10 +68,12 @@ class Workshop:
         calls: Calls,
         clock: Clock,
         live_members: Callable[[], Collection[NodeId]],
+        secrets: Iterable[str],
     ) -> None:
+        """Wire it: `secrets` are values that must never be in a log or an outcome."""
         self._node_id = node_id
         self._data_dir = data_dir
-        self.redactor = Redactor()
+        self.redactor = Redactor(secrets)
         self.logs = LogStore(
             directory=data_dir.directory("logs"), clock=clock, redactor=self.redactor
         )
@@ -97,9 +104,10 @@ class Workshop:
         )
 
     async def sweep(self) -> None:
-        """End what a former process of this node left running."""
+        """End what a former process of this node left running, and clear its directories."""
         if left := await sweep_attempts(self._desk.directory):
             log.warning("ended what a former process had left running", attempts=left)
+        await clear_attempts(self._desk.directory)
 
     async def open_worker(
         self,

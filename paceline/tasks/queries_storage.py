@@ -1,0 +1,36 @@
+"""Which stored things the state refers to; whatever else a node stores may be deleted."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from paceline import codec
+from paceline.tasks.model import Output, Repository
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStorage:
+    """Blobs by SHA-256, and commits, that some task in the state needs."""
+
+    blobs: frozenset[str]
+    commits: frozenset[str]
+
+
+def live_storage(connection: sqlite3.Connection) -> LiveStorage:
+    """Answer what is referred to: by any task's repository, and by any attempt's output."""
+    repositories = [
+        codec.decode(Repository, encoded)
+        for (encoded,) in connection.execute(
+            "SELECT repository FROM tasks WHERE repository IS NOT NULL"
+        )
+    ]
+    outputs = (
+        codec.decode(Output, encoded)
+        for (encoded,) in connection.execute("SELECT output FROM attempts WHERE output IS NOT NULL")
+    )
+    return LiveStorage(
+        blobs=frozenset(
+            [each.bundle.sha256 for each in repositories]
+            + [each.blob.sha256 for each in outputs if each.blob is not None]
+        ),
+        commits=frozenset(each.commit for each in repositories),
+    )
