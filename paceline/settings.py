@@ -19,7 +19,7 @@ from typing import Any, Literal, TextIO, cast
 from paceline.errors import InvalidSettings
 
 DEFAULT_PORT = 7433
-DEFAULT_WEB_PORT = 7434
+DEFAULT_WEB_PORT = 7430
 TOKEN_LENGTH_MIN = 16
 TOKEN_LENGTH_MAX = 512
 JOIN_MAX = 64
