@@ -67,7 +67,8 @@ class Faults:
         self._turned: list[Link] = []
         self._random: random.Random = world.random("faults")
         self._stopped = False
-        self._kinds = [FAULTS[kind] for kind in kinds]
+        self._kinds = [FAULTS[kind] for kind in kinds if kind in FAULTS]
+        self._hits_where_it_hurts = AT_RISK in kinds
 
     def start(self) -> None:
         """Begin, after a moment of peace."""
@@ -133,6 +134,8 @@ class Faults:
                 self._crash(victim, power=True)
 
     def _crash(self, victim: Victim, *, power: bool) -> None:
+        if self._stopped or not victim.up:
+            return
         victim.crash(power=power)
         if not power:  # the kernel closes the connections of a dead process; a dead machine cannot
             self._hang_up(victim)
@@ -144,6 +147,13 @@ class Faults:
                 continue
             delay_us = self._random.randint(100, 5_000)
             self._world.after(delay_us, lambda peer=other: peer.lose(victim.name))  # type: ignore[misc]
+
+    def at_risk(self, victim: Victim) -> None:
+        """Crash a process that is in the middle of something, now and then."""
+        if self._hits_where_it_hurts and not self._stopped and self._random.random() < 0.2:
+            delay_us = self._random.randrange(2 * victim.disk.conditions.latency_us)
+            power = self._random.random() < 0.5
+            self._world.after(delay_us, lambda: self._crash(victim, power=power))
 
     def pause(self) -> None:
         """Stop one process for a while."""
@@ -288,3 +298,8 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
     "flip_a_bit": Faults.flip_a_bit,
 }
 """Every kind of fault by its name, in a fixed order."""
+
+AT_RISK = "at_risk"
+"""The kind that strikes where a process says that it would hurt most."""
+
+KINDS = (*FAULTS, AT_RISK)

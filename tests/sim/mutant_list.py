@@ -149,11 +149,6 @@ LOGS = (
         ),
     ),
     _mutant(
-        "commit-beyond-verified",
-        "a follower commits up to its own last entry (copycat#265, scylladb#9965, ra#508)",
-        ("following", "min(message.commit, verified)", "min(message.commit, log.last_index)"),
-    ),
-    _mutant(
         "heartbeat-commit-not-capped",
         "a heartbeat names a commit index beyond what the follower is known to have",
         (
@@ -213,6 +208,17 @@ LOGS = (
         "completion-of-replaced-entries",
         "the completion of an old write makes newer entries count (etcd, append ABA race)",
         ("log", "if self.term_at(last_index) == last_term:", "if True:"),
+        (
+            "durability",
+            "        if token.term != term:\n            return False\n",
+            "        if token.term != term:\n"
+            "            self._log.persisted(token.last_index, token.last_term)\n"
+            "            return False\n",
+        ),
+    ),
+    _mutant(
+        "completion-of-another-vote",
+        "the completion of an earlier term's write makes this term's own vote count",
         ("durability", "        if token.term != term:\n            return False\n", ""),
     ),
     _mutant(

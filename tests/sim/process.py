@@ -47,7 +47,10 @@ class _Machine(KvMachine):
 
 
 class Process:
-    """A node. `config` and `limits` hold for all its lives; `drift` multiplies its ticks."""
+    """A node. `config` and `limits` hold for all its lives; `drift` multiplies its ticks.
+
+    `pump_us` is how late its loop may be; `at_risk` is called where a crash would hurt most.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,8 @@ class Process:
         config: CoreConfig,
         limits: ReplicaLimits,
         drift: float,
+        pump_us: int,
+        at_risk: Callable[["Process"], None],
     ) -> None:
         self.name = config.node_id
         self.disk = Disk(world, self.name, founding)
@@ -73,6 +78,8 @@ class Process:
         self._config = config
         self._limits = limits
         self._tick_us = int(TICK_US * drift)
+        self._pump_us = pump_us
+        self._at_risk = at_risk
         self._random = world.random(f"process {self.name}")
         self._machine_disk = MachineDisk()
         self._life = 0
@@ -181,8 +188,12 @@ class Process:
             post=self._post,
             on_apply=lambda entry, _, effect: self._observer.applies(self, entry, effect),
         )
-        machine.after_restore = lambda meta, before: self._observer.restores(self, meta, before)
+        machine.after_restore = self._restored
         return machine
+
+    def _restored(self, meta: SnapshotMeta, before: int) -> None:
+        self._observer.restores(self, meta, before)
+        self._at_risk(self)
 
     def crash(self, *, power: bool) -> None:
         """End this life at once. With `power`, applied state that was not synced may be lost."""
@@ -262,7 +273,7 @@ class Process:
         if not self._pump_due:
             self._pump_due = True
             post = self._post
-            self._world.after(int(self._random.random() * 200), lambda: post(self._pump))
+            self._world.after(int(self._random.random() * self._pump_us), lambda: post(self._pump))
 
     def _pump(self) -> None:
         self._pump_due, self._handed_over = False, True
@@ -345,6 +356,8 @@ class Process:
 
     def _on_write(self, write: LogWrite) -> None:
         self._observer.writes(self, write)
+        if write.hard_state is not None and write.hard_state.vote:
+            self._at_risk(self)
 
     def _on_compact(self, snapshot: SnapshotMeta, keep_from: int) -> None:
         self._observer.compacts(self, snapshot, keep_from)

@@ -11,7 +11,7 @@ from paceline.consensus.compaction import CompactionLimits
 from paceline.consensus.core import CoreConfig
 from paceline.consensus.replica import ReplicaLimits
 from paceline.consensus.transfer import TransferLimits
-from tests.sim.faults import FAULTS
+from tests.sim.faults import AT_RISK, KINDS
 from tests.sim.network import Conditions
 from tests.sim.operator import ACTIONS
 from tests.sim.world import MILLISECOND
@@ -33,6 +33,8 @@ class Scenario:
     drifts: tuple[float, ...]
     """Each node's clock has one of these speeds."""
     network: Conditions
+    pump_us: int
+    """How late the owner's loop may call `pump`: much comes together in a late one."""
     disk_latency_us: int
     faults: tuple[str, ...]
     fault_every_ms: int
@@ -100,7 +102,7 @@ def draw(seed: int) -> Scenario:
     """Answer the scenario of a seed: anything, or one of the themes."""
     lots = random.Random(f"{seed} scenario")
     scenario = _anything(lots)
-    theme = lots.choice((None, None, None, _diverging, _stale, _behind, _changing))
+    theme = lots.choice((None, None, None, _diverging, _stale, _late, _behind, _changing))
     return theme(scenario, lots) if theme else scenario
 
 
@@ -132,12 +134,29 @@ def _stale(scenario: Scenario, lots: random.Random) -> Scenario:
     )
 
 
+def _late(scenario: Scenario, lots: random.Random) -> Scenario:
+    """Messages come so late, and again, that leaders have come and gone meanwhile."""
+    return replace(
+        scenario,
+        voters=3,
+        max_nodes=3,
+        election_ticks=3,
+        heartbeat_ticks=1,
+        network=Conditions(tail=0.3, tail_us=1500 * MILLISECOND, repeat=0.3, ordered=False),
+        faults=("turnover", "turnover", "pause"),
+        fault_every_ms=lots.choice((200, 400)),
+        actions=(),
+        noise_every_ms=40,
+        small_messages=lots.random() < 0.7,
+    )
+
+
 def _behind(scenario: Scenario, lots: random.Random) -> Scenario:
     """Followers fall behind the compaction point, and crash while they are brought up to it."""
     return replace(
         scenario,
         voters=lots.choice((2, 3, 3, 5)),
-        faults=("crash", "isolate", "partition", "crash_many"),
+        faults=("crash", "isolate", "partition", AT_RISK),
         fault_every_ms=scenario.unit_ms * 2,
         noise_every_ms=scenario.unit_ms // 2,
         compact_every=5,
@@ -172,8 +191,9 @@ def _anything(lots: random.Random) -> Scenario:
         heartbeat_ticks=1 if election_ticks < 6 else 2,
         drifts=NODE_DRIFTS,
         network=_network(lots),
+        pump_us=lots.choice((200, 200, 5_000, 30_000)),
         disk_latency_us=lots.choice((200, 500, 2_000, 8_000, 30_000)),
-        faults=_some(lots, tuple(FAULTS), 5) if lots.random() < 0.95 else (),
+        faults=_some(lots, KINDS, 5) if lots.random() < 0.95 else (),
         fault_every_ms=int(unit_ms * lots.choice((0.8, 1.5, 3, 6))),
         actions=_some(lots, tuple(ACTIONS), 4) if changes else _transfers(lots),
         action_every_ms=int(unit_ms * lots.choice((1, 2, 5))),

@@ -126,6 +126,8 @@ class Simulation:
             config=scenario.core(name),
             limits=scenario.limits(),
             drift=self._lots.choice(scenario.drifts),
+            pump_us=scenario.pump_us,
+            at_risk=self._at_risk,
         )
         process.disk.conditions.latency_us = scenario.disk_latency_us
         self.processes[name] = process
@@ -134,6 +136,9 @@ class Simulation:
     def _members_up(self) -> Sequence[Process]:
         members = self.observer.membership.members
         return [process for process in self._up() if process.name in members]
+
+    def _at_risk(self, process: Process) -> None:
+        self._faults.at_risk(process)
 
     def _new_client(self, name: str, servers: Callable[[], Sequence[Process]]) -> Client:
         return Client(
