@@ -4,11 +4,12 @@ Level-triggered: whenever the state changes, the worker compares the attempts th
 it with those it holds, and starts or stops accordingly. An attempt goes through
 
     allocated (seen in the state) -> claimed (StartAttempts committed, so the token was still good)
-    -> run -> outcome in the outbox (on disk) -> FinishAttempt committed -> confirmed
+    -> begun (noted on disk) -> run -> outcome in the outbox (on disk) -> FinishAttempt committed
 
-A tool is started only after its claim is committed. So when this process dies and comes back,
-whatever the state calls running and nobody holds was cut off, and is given back at once; and a node
-that is cut off from the others cannot start anything. A worker whose lease ends stops its agents.
+A tool is started only after its claim is committed, so a node that is cut off from the others
+cannot start anything. When this process dies and comes back, whatever the state calls running, or
+the disk calls begun, and nobody holds, was cut off: it is given back at once and never run twice.
+A worker whose lease ends stops its agents.
 """
 
 import asyncio
@@ -199,8 +200,13 @@ class Worker:
             self.wake()
 
     async def _run_to_outcome(self, held: Held) -> None:
-        outcome = await self._outcome(held)
         ref = held.assignment.ref
+        if not await self._outbox.begin(ref):
+            # A former process began it, and this node's state was too old to know when it came up.
+            await self._give_back([ref])
+            self._drop([held])
+            return
+        outcome = await self._outcome(held)
         if not held.abandoned:
             await self._outbox.put(ref, outcome)
             held.finished = True

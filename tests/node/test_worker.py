@@ -172,6 +172,24 @@ def test_what_ran_in_a_former_process_is_given_back_not_run(tmp_path: Path) -> N
     run(tmp_path, test)
 
 
+def test_what_a_former_process_began_is_not_run_again_though_the_state_is_behind(
+    tmp_path: Path,
+) -> None:
+    async def former() -> None:
+        outbox = await Outbox.open(tmp_path / "outbox.db")
+        assert await outbox.begin(A)
+        await outbox.close()
+
+    async def test(bench: Bench) -> None:
+        bench.state.allocate(A, B)
+        await until(lambda: A not in bench.state.given)
+        await until(lambda: bench.begun == [B])
+        assert isinstance(bench.state.commands[-1], LoseAttempts)
+
+    asyncio.run(former())
+    run(tmp_path, test)
+
+
 def test_an_outcome_waits_in_the_outbox_until_somebody_takes_it(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         bench.state.allocate(A)
