@@ -21,12 +21,18 @@ class Report:
     leader_after: str | None
     failover_ms: int
     """From just before the kill to the answer that a new command is committed."""
-    restarted_subtasks: list[dict[str, Any]]
+    restarts: list[dict[str, Any]]
+    """Name, number of attempts, and why, of each subtask with more than one."""
     lost_results: int
     duplicated_results: int
     duration_ms: int
     nodes: dict[str, str]
     """Names by node id."""
+
+    @property
+    def restarted_subtasks(self) -> int:
+        """Answer how many subtasks were tried more than once."""
+        return len(self.restarts)
 
     @property
     def good(self) -> bool:
@@ -36,7 +42,7 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Answer it as a JSON-ready document."""
-        return asdict(self)
+        return {**asdict(self), "restarted_subtasks": self.restarted_subtasks}
 
 
 def lost_results(task: Document) -> int:

@@ -94,7 +94,7 @@ def _course(cluster: Cluster, repository: Path, view: View, stop: Stop) -> Repor
         leader_before=leader.node_id,
         leader_after=after["leader_id"],
         failover_ms=failover_ms,
-        restarted_subtasks=restarted(task, names, leader.node_id),
+        restarts=restarted(task, names, leader.node_id),
         lost_results=lost_results(task),
         duplicated_results=duplicated_results(task),
         duration_ms=round((time.monotonic() - begun) * 1000),

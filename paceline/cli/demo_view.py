@@ -124,7 +124,7 @@ def _row(subtask: Document, names: dict[str, str]) -> tuple[str, ...]:
 
 def _costs(report: Report) -> str:
     before, after = (node(i, report.nodes) for i in (report.leader_before, report.leader_after))
-    restarts = [f"{r['name']} ({'; '.join(r['reasons'])})" for r in report.restarted_subtasks]
+    restarts = [f"{r['name']} ({'; '.join(r['reasons'])})" for r in report.restarts]
     return "\n".join(
         (
             f"{heading('leader   ')} {before}, killed with -9; then {after}",

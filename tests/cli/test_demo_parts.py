@@ -63,7 +63,7 @@ def report(document: Any) -> Report:
         leader_before=LEADER,
         leader_after=OTHER,
         failover_ms=120,
-        restarted_subtasks=restarted(document, {}, LEADER),
+        restarts=restarted(document, {}, LEADER),
         lost_results=lost_results(document),
         duplicated_results=duplicated_results(document),
         duration_ms=9000,
