@@ -26,7 +26,7 @@ COMMITS, QUICK_COMMITS = 1_000_000, 100_000
 STEPS = 10
 OUTSTANDING = 1024
 COMMAND_BYTES = 128
-LOAD_S = 1.0
+LOAD_S = 0.1
 """One order to the client; so exactly are the steps kept."""
 
 
@@ -69,7 +69,8 @@ class WeighedCluster(Cluster):
     """The measured cluster, on the scales."""
 
     def applied(self) -> int:
-        """Answer the last index that the leader has applied."""
+        """Answer the last index that the leader of the moment has applied."""
+        self._leader = self._wait_for_leader()
         index: int = self._nodes[self._leader].ask({"do": "status"})["applied"]
         return index
 

@@ -12,7 +12,8 @@ follower for all of it: group commit), performs every `Ready` in the order that 
 and applies one bounded slice of committed entries, so that it returns within a few milliseconds.
 
 An error that the state machine or the storage raises goes through to the owner and is final: a
-node whose disk or state cannot be trusted must stop.
+node whose disk or state cannot be trusted must stop. Every later pump raises it again, for owners
+who call where errors are only logged.
 """
 
 from collections import deque
@@ -92,6 +93,7 @@ class Replica:
         self._installed_index = 0
         self._pumping = False
         self._closed = False
+        self._failure: Exception | None = None
         self._seen = _Seen.of(core)
         self._wire_snapshots(send_bulk, spool or MemorySpool())
 
@@ -247,12 +249,17 @@ class Replica:
         """Do all work that is waiting, but apply only one slice of entries."""
         if self._pumping or self._closed:
             return
+        if self._failure is not None:
+            raise self._failure
         self._pumping = True
         try:
             self._intake.offer()
             self._reads.ask()
             self._perform_all()
             self._apply_slice()
+        except Exception as error:
+            self._failure = error
+            raise
         finally:
             self._pumping = False
         if self._backlog or self._intake.has_queued:
@@ -368,7 +375,11 @@ class Replica:
     def _take_snapshot(self, message: InstallSnapshot) -> None:
         """Let the core decide about a verified snapshot, at once, so that nothing comes between."""
         self._core.step(message)
-        self._perform_all()
+        try:
+            self._perform_all()
+        except Exception as error:
+            self._failure = error
+            raise
         self._client.drop_unused()
         self._wake()
 
