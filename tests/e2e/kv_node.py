@@ -43,7 +43,7 @@ from paceline.consensus.replica import Replica, ReplicaLimits
 from paceline.consensus.spool import FileSpool
 from paceline.consensus.storage.protocol import LogWrite
 from paceline.consensus.storage.sqlite import SqliteLogStorage
-from paceline.errors import NotLeader, PacelineError, StorageError
+from paceline.errors import NotLeader, PacelineError
 from paceline.node.keys import NodeKeys, load_keys
 from paceline.node.replica_loop import ReplicaLoop
 from paceline.node.transport import Transport
@@ -129,7 +129,7 @@ class KvNode:
         """Serve until the standard input ends."""
         await self._transport.open()
         self._transport.on(Kind.RAFT, self._on_message)
-        self._transport.on(Kind.SNAPSHOT, self._on_bulk)
+        self._transport.on(Kind.SNAPSHOT, self._replica.receive_bulk)
         self._transport.on_link(self._on_link)
         for other in self._others:
             hosts, port = [other.host], other.port
@@ -137,9 +137,16 @@ class KvNode:
         self._me.socket.unlink(missing_ok=True)
         await asyncio.start_unix_server(self._serve, self._me.socket, limit=LINE_LIMIT_BYTES)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.loop.run())
+            group.create_task(self._tick())
             await asyncio.to_thread(sys.stdin.read)
             os._exit(0)
+
+    async def _tick(self) -> None:
+        """Run the replica; its failure is the node's end."""
+        try:
+            await self.loop.run()
+        except PacelineError as error:
+            _stop(error)
 
     # --- peers ------------------------------------------------------------------------------------
 
@@ -151,13 +158,6 @@ class KvNode:
 
     def _on_message(self, sender: str, body: bytes) -> None:
         self._replica.receive(decode_message(body))
-
-    def _on_bulk(self, sender: str, data: bytes) -> None:
-        """Hand it on. The transport survives whatever a handler raises; this node must not."""
-        try:
-            self._replica.receive_bulk(sender, data)
-        except StorageError as error:
-            _stop(error)
 
     def _on_link(self, node_id: str, up: bool) -> None:
         if not up:
@@ -219,14 +219,7 @@ def _stop(error: BaseException) -> None:
     os._exit(STOPPED_BY_STORAGE)
 
 
-def _stop_on_any_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """End the process: whatever a callback raised, this node's state cannot be trusted."""
-    loop.default_exception_handler(context)
-    os._exit(STOPPED_BY_STORAGE)
-
-
 async def main(members: list[Member], number: int) -> None:
-    asyncio.get_running_loop().set_exception_handler(_stop_on_any_error)
     await KvNode(members, number).run()
 
 
