@@ -174,6 +174,7 @@ class KvCluster:
                 stderr=errors,
                 cwd=Path(__file__).parents[2],
             )
+        self._directory.joinpath(f"{number}.pid").write_text(str(self._processes[number].pid))
 
     def kill(self, number: int) -> None:
         """End a node as a crash would."""
@@ -312,15 +313,24 @@ def isolation_missing() -> str | None:
 
 
 def _delete_leftovers() -> None:
-    """Delete what killed runs left: their mounts and directories."""
+    """Delete what killed runs left: paused nodes (others have ended), mounts and directories."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*x*"):
         pid = path.name.removeprefix(PREFIX).partition("x")[0]
         if not pid.isdigit() or _alive(int(pid)):
             continue
+        for file in path.glob("*.pid"):
+            _kill_node(int(file.read_text()), path)
         for data in path.glob("data*"):
             if data.is_mount():
                 subprocess.run(["umount", "-l", str(data)], check=False)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _kill_node(pid: int, directory: Path) -> None:
+    """Kill a process if it is still the node of that directory."""
+    with contextlib.suppress(OSError):
+        if str(directory) in Path(f"/proc/{pid}/cmdline").read_text():
+            os.kill(pid, signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

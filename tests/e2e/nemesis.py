@@ -38,8 +38,9 @@ class Nemesis:
         self.done: Counter[str] = Counter()
         self.stalled = 0
         self._cluster = cluster
-        self._faults = sorted(faults)
         self._random = random.Random(f"{seed} nemesis")
+        self._faults = sorted(faults)
+        self._first = self._random.sample(self._faults, len(self._faults))
         self._active: list[_Active] = []
         self._down: set[int] = set()
 
@@ -74,7 +75,8 @@ class Nemesis:
         kinds = [kind for kind in self._faults if kind not in under_way]
         if not kinds:
             return
-        kind = self._random.choice(kinds)
+        # Each kind once, then whichever the lot falls on: so that no run goes without one.
+        kind = self._first.pop() if self._first else self._random.choice(kinds)
         acts: dict[str, Callable[[], Undo]] = {
             "kill": self._kill,
             "pause": self._pause,
