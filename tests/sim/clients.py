@@ -137,6 +137,8 @@ class Client:
         if self._world.now_us - task.invoked_us > GIVE_UP_US:
             self._finish(task, task.command.value, ok=None)
             return
+        if task.attempts:
+            self._world.count("repeated requests")
         task.attempts += 1
         number = task.attempts
         server = self._choose(task)
@@ -313,6 +315,7 @@ class Noise:
 
 def _check_read(world: World, server: Server, least: int) -> None:
     """Check a served read against what a client knew to be committed before it was asked."""
+    world.count("reads")
     if server.state.index < least:
         world.fail(
             "reads are linearizable",

@@ -140,6 +140,7 @@ class Observer:
         seen.membership = node.queued.membership
 
     def _elected(self, node: Node, term: int) -> None:
+        self._world.count("elections")
         self._leads(node.name, term)
         log = node.queued
         memberships = (log.membership, self._seen[node.name].membership)
@@ -219,7 +220,9 @@ class Observer:
             self.committed[index] = term
             _, kind, data = self._entries[index, term]
             if kind == EntryKind.MEMBERSHIP:
-                self._memberships.append((index, decode(Membership, data)))
+                membership = decode(Membership, data)
+                self._memberships.append((index, membership))
+                self._world.count("joint changes" if membership.joint else "single changes")
         self.max_commit = last
         self._world.tell("committed", last)
 
@@ -282,6 +285,7 @@ class Observer:
         log = node.queued
         if first > log.last_index:
             return
+        self._world.count("truncations")
         if first <= self.max_commit and log.term_at(first) == self.committed[first]:
             self._fail("what is committed stays", f"{node.name} truncates from {first}")
         seen, now = self._seen[node.name].glance, node.glance()
@@ -318,6 +322,7 @@ class Observer:
 
     def compacts(self, node: Node, meta: SnapshotMeta, keep_from: int) -> None:
         """Check that the state which replaces the entries is on the disk."""
+        self._world.count("compactions")
         if node.durable_applied < meta.index:
             self._fail(
                 "only durable state replaces the log",
@@ -411,6 +416,7 @@ class Observer:
 
     def restores(self, node: Node, meta: SnapshotMeta, before: int) -> None:
         """Check a state that came from the leader; `before` was the applied index until now."""
+        self._world.count("snapshots installed")
         if meta.index <= before:
             self._fail("snapshots only go forward", f"{node.name}: {before} to {meta.index}")
         self._is_committed(node.name, meta)

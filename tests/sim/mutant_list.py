@@ -400,9 +400,13 @@ CLIENTS = (
         ("reads", "        self.number += 1\n", "        self.number = max(1, self.number)\n"),
     ),
     _mutant(
-        "answer-of-another-entry",
-        "a proposal is answered with the result of the entry that took its place",
-        ("pending", "        if expected == term:\n", "        if True:\n"),
+        "acknowledged-before-committed",
+        "a proposal is answered when it is in the leader's log (MongoDB's default until 5.0)",
+        (
+            "pending",
+            "        self._by_index[index] = (term, proposal)\n",
+            "        return proposal.done(Decision(index, term))\n",
+        ),
     ),
     _mutant(
         "lost-proposals-not-answered",

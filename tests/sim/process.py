@@ -157,6 +157,7 @@ class Process:
 
     def _refuse_to_start(self, error: CorruptStorage) -> None:
         self.up, self.lost = False, True
+        self._world.count("disks lost")
         self._world.tell("lost for good", self.name, str(error))
         if not self.disk.flipped:
             self._world.fail("a sound disk can be read", f"{self.name}: {error}")
@@ -200,6 +201,7 @@ class Process:
         if not self.up:
             return
         self._world.tell("power lost" if power else "killed", self.name)
+        self._world.count("crashes")
         self.up = False
         self._life += 1
         self._storage.crash()
@@ -210,6 +212,7 @@ class Process:
         if self._paused or not self.up:
             return
         self._world.tell("paused", self.name, for_us)
+        self._world.count("pauses")
         self._paused = True
         life = self._life
         self._world.after(for_us, lambda: self.resume() if life == self._life else None)

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.sim import story
@@ -51,16 +52,18 @@ def run_one(seed: int) -> int:
 
 def run_range(seeds: range, jobs: int) -> int:
     """Run a range of seeds and print what was found."""
-    started, violations, events, operations = time.monotonic(), 0, 0, 0
+    started, violations, totals = time.monotonic(), 0, Counter[str]()
     for verdict in verdicts(seeds, jobs):
-        events += verdict.events
-        operations += verdict.operations
+        totals.update(verdict.counts)
+        totals.update(events=verdict.events, committed=verdict.committed)
+        totals.update(operations=verdict.operations)
         if verdict.violation is not None:
             violations += 1
             for line in list(story.report(verdict))[: None if violations <= MANY else 1]:
                 print(line, flush=True)
     seconds = time.monotonic() - started
-    print(f"{events} events, {operations} operations, {len(seeds) / seconds:.1f} seeds/s")
+    print(", ".join(f"{what} {count}" for what, count in sorted(totals.items())))
+    print(f"{seconds:.1f} s, {len(seeds) / seconds:.1f} seeds/s")
     print(f"{len(seeds)} seeds, {violations} violations")
     return 1 if violations else 0
 

@@ -37,6 +37,7 @@ class Verdict:
     events: int
     operations: int
     committed: int
+    counts: dict[str, int]
     scenario: Scenario
     violation: Violation | None
     story: tuple[Line, ...]
@@ -100,6 +101,7 @@ class Simulation:
             events=world.events,
             operations=len(self.history.operations),
             committed=self.observer.max_commit,
+            counts=world.counts,
             scenario=self.scenario,
             violation=violation,
             story=tuple(world.story),

@@ -41,6 +41,8 @@ class World:
         self.now_us = 0
         self.events = 0
         self.violation: Violation | None = None
+        self.counts: dict[str, int] = {}
+        """How often things happened that a run should not be without."""
         self.story: deque[Line] = deque(maxlen=story_lines)
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
@@ -77,6 +79,10 @@ class World:
         line = (self.now_us, what, details)
         self.story.append(line)
         self._digest.update(repr(line).encode())
+
+    def count(self, what: str) -> None:
+        """Note that something happened which shows that a run is not an empty one."""
+        self.counts[what] = self.counts.get(what, 0) + 1
 
     def fail(self, invariant: str, text: str) -> None:
         """Report a broken promise: raise it, and remember it in case that is caught."""
