@@ -23,7 +23,7 @@ from paceline.tasks.view import PlanningView
 PROPOSE_TIMEOUT_S = 10.0
 PAUSE_S = 0.05
 """Between rounds in which something could not be proposed."""
-BEATS_PAUSE_S = 0.1
+BEATS_PAUSE_S = 0.5
 """Heartbeats alone do not cause more rounds than one in this time."""
 IDLE_S = 5.0
 
