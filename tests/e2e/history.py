@@ -69,6 +69,8 @@ class Run:
     faults: Counter[str] = field(default_factory=Counter)
     restarts: int = 0
     exits: list[int] = field(default_factory=list)
+    errors: str = ""
+    """What the nodes wrote to their standard error, if any ended by itself."""
     stalled: int = 0
     snapshots: int = 0
     """Nodes that at the end stood on a state received from a leader."""
@@ -84,6 +86,7 @@ class Run:
             "faults_done": dict(sorted(self.faults.items())),
             "restarts": self.restarts,
             "exits": self.exits,
+            "errors": self.errors,
             "stalled_logs_seen": self.stalled,
             "nodes_with_snapshot": self.snapshots,
             "check_s": round(self.check_s, 2),
@@ -104,6 +107,7 @@ def perform(plan: Plan) -> Run:
         statuses = [cluster.status(number) for number in cluster.numbers]
         run.snapshots = sum(bool(status and status["restored"]) for status in statuses)
         run.restarts, run.exits = cluster.restarts, cluster.exits
+        run.errors = cluster.errors() if cluster.exits else ""
     start_s = time.monotonic()
     run.operations = relative(run.operations)
     run.violations = check(run.operations)

@@ -266,7 +266,7 @@ class KvCluster:
         if self._isolated:
             options = ["-t", "tmpfs", "-o", f"size={DISK_BYTES}", f"{PREFIX}{number}"]
             subprocess.run(["mount", *options, str(data)], check=True)
-            stack.callback(subprocess.run, ["umount", str(data)], check=True)
+            stack.callback(subprocess.run, ["umount", "-l", str(data)], check=True)
 
     def _write_cluster_file(self) -> None:
         ports = _free_ports()
