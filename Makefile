@@ -22,7 +22,7 @@ demo: setup              ## three nodes, real work, the leader killed in the mid
 	$(BIN)/paceline demo
 
 test: setup              ## the quick suite (under two minutes)
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not e2e"
 
 check: format lint types layers tests sim   ## everything that CI checks
 
