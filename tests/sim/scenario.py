@@ -114,8 +114,9 @@ def _diverging(scenario: Scenario, lots: random.Random) -> Scenario:
         max_nodes=5,
         faults=("turnover", "turnover", "minority", "crash", "drop"),
         fault_every_ms=scenario.unit_ms * 2,
-        actions=_transfers(lots),
-        noise_every_ms=40,
+        actions=("transfer",),
+        action_every_ms=scenario.unit_ms * 3,
+        noise_every_ms=50,
         compact_every=lots.choice((15, 10_000)),
     )
 
@@ -130,7 +131,7 @@ def _stale(scenario: Scenario, lots: random.Random) -> Scenario:
         faults=("turnover", "isolate", "pause"),
         fault_every_ms=scenario.unit_ms * 3,
         actions=_transfers(lots),
-        noise_every_ms=25,
+        noise_every_ms=30,
     )
 
 
@@ -145,8 +146,9 @@ def _late(scenario: Scenario, lots: random.Random) -> Scenario:
         network=Conditions(tail=0.3, tail_us=1500 * MILLISECOND, repeat=0.3, ordered=False),
         faults=("turnover", "turnover", "pause"),
         fault_every_ms=lots.choice((200, 400)),
-        actions=(),
-        noise_every_ms=40,
+        actions=("transfer",),
+        action_every_ms=800,
+        noise_every_ms=50,
         small_messages=lots.random() < 0.7,
     )
 
@@ -203,7 +205,7 @@ def _anything(lots: random.Random) -> Scenario:
         compact_every=lots.choice((5, 15, 50, 10_000)),
         keep_trailing=lots.choice((0, 0, 3, 10)),
         small_messages=lots.random() < 0.4,
-        chaos_us=lots.choice((10, 16, 24)) * unit_ms * MILLISECOND,
+        chaos_us=lots.choice((8, 13, 20)) * unit_ms * MILLISECOND,
     )
 
 
