@@ -22,7 +22,7 @@ demo: setup              ## three nodes, real work, the leader killed in the mid
 	$(BIN)/paceline demo
 
 test: setup              ## the quick suite (under two minutes)
-	$(BIN)/python -m pytest -q -n 2 -m "not slow and not e2e"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not e2e and not mutants"
 
 check: format lint types layers tests sim   ## everything that CI checks
 
@@ -39,7 +39,7 @@ layers: setup
 	$(BIN)/lint-imports
 
 tests: setup
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 -m "not mutants"
 
 sim: setup               ## seeded simulation: FROM=1 SEEDS=2000, or SEED=17 to replay one with its story
 	$(BIN)/python -m tests.sim.runner $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS))

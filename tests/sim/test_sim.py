@@ -176,7 +176,7 @@ def test_a_survivor_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
     assert "SURVIVED" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.mutants
 @pytest.mark.timeout(3600)
 def test_every_mutant_is_killed() -> None:
     survivors = [o.name for o in outcomes(list(MUTANTS), CI_SEEDS, jobs=2) if o.seed is None]
