@@ -143,17 +143,23 @@ def _needles(values: Collection[str]) -> list[bytes]:
 def _belongs(pid: int, needles: Collection[bytes], session: int | None) -> bool | None:
     """Answer whether a process belongs to the run; None if it cannot be told yet.
 
-    In the middle of exec, between its old program and the new one, a process has neither arguments
-    nor an environment for a moment.
+    In the middle of exec, between its old program and the new one, a process has no environment
+    for a moment. So an empty one counts only if the same program ran before and after the look.
     """
     found = _session_of(pid)
     if not found:
         return False
     if found == session and _is_alive(pid):
         return True
-    if environment := _read(pid, "environ"):
+    before = None
+    if not (environment := _read(pid, "environ")):
+        before = _program(pid)
+        environment = _read(pid, "environ")
+    if environment:
         return any(needle in environment for needle in needles)
-    return False if _read(pid, "cmdline") or not _is_alive(pid) else None
+    if not _is_alive(pid) or (before is not None and before == _program(pid)):
+        return False
+    return None
 
 
 def _session_of(pid: int) -> int:
@@ -168,6 +174,18 @@ def _is_alive(pid: int) -> bool:
     """Answer whether it runs: a zombie does not, and cannot be killed."""
     state = _read(pid, "stat").rpartition(b")")[2].split()
     return bool(state) and state[0] not in (b"Z", b"X")
+
+
+def _program(pid: int) -> list[bytes] | None:
+    """Answer what tells the program a process runs from its next; None in the middle of exec.
+
+    These are fields 26, 28, 50 and 51 of proc(5)'s stat: where the code, the stack and the
+    environment lie. The kernel puts them elsewhere for each program, the code's place last of all.
+    """
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    if len(fields) < 49 or fields[23] == b"0":
+        return None
+    return [fields[23], fields[25], *fields[47:49]]
 
 
 def _read(pid: int, name: str) -> bytes:

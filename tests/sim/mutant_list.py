@@ -444,7 +444,7 @@ HARNESS = (
         (
             Edit(
                 "tests.sim.process",
-                "        self.up, self.lost = False, True\n",
+                "        self.up, self._refused = False, True\n",
                 "        self.up, self.disk.flipped = False, False\n"
                 "        self.disk.durable = LogImage(StoredLog(HardState(), None, ()))\n"
                 "        self._machine_disk = MachineDisk()\n"

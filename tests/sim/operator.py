@@ -20,7 +20,11 @@ class Member(Protocol):
 
     name: str
     up: bool
-    lost: bool
+
+    @property
+    def lost(self) -> bool:
+        """Answer whether it can never come back."""
+        ...
 
     @property
     def leads(self) -> bool:

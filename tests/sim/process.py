@@ -68,8 +68,6 @@ class Process:
         self.name = config.node_id
         self.disk = Disk(world, self.name, founding)
         self.up = False
-        self.lost = False
-        """Its disk is broken; it never comes back."""
         self.unanswered = 0
         """Proposals and reads of this life that have not been answered."""
         self._world = world
@@ -84,11 +82,17 @@ class Process:
         self._machine_disk = MachineDisk()
         self._life = 0
         self._paused = False
+        self._refused = False
         self._mailbox: list[Action] = []
         self._pump_due = False
         self._handed_over = False
 
     # --- what others see --------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> bool:
+        """Answer whether its disk is broken, found out or not: it will not come back."""
+        return self.disk.flipped
 
     @property
     def queued(self) -> LogImage:
@@ -135,7 +139,7 @@ class Process:
 
     def start(self) -> None:
         """Start from what the disks hold; one that is found to be broken is not tried again."""
-        if self.up or self.lost:
+        if self.up or self._refused:
             return
         self._life += 1
         self._mailbox, self._paused, self._pump_due, self.unanswered = [], False, False, 0
@@ -156,7 +160,7 @@ class Process:
             self._refuse_to_start(error)
 
     def _refuse_to_start(self, error: CorruptStorage) -> None:
-        self.up, self.lost = False, True
+        self.up, self._refused = False, True
         self._world.count("disks lost")
         self._world.tell("lost for good", self.name, str(error))
         if not self.disk.flipped:

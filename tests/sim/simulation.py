@@ -162,7 +162,7 @@ class Simulation:
 
     def _may_lose(self, name: str) -> bool:
         """Answer whether the cluster can do without that node's disk, whichever set is in force."""
-        lost = {process.name for process in self._all() if process.lost or process.disk.flipped}
+        lost = {process.name for process in self._all() if process.lost}
         return not lost and self._can_do_without([name])
 
     def _can_do_without(self, names: Iterable[str]) -> bool:
