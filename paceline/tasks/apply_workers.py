@@ -8,18 +8,22 @@ when it comes back, until somebody says `online` to it then.
 from dataclasses import asdict
 from typing import Any
 
-from paceline.errors import InputError, NotFound
+from paceline.errors import Conflict, InputError, NotFound
 from paceline.tasks import phases
 from paceline.tasks.commands import ForgetWorker, RegisterWorker, SetWorkerStatus
 from paceline.tasks.effects import Change, Effects, brief, json_text
 from paceline.tasks.effects_subtasks import active_attempts_of, lose
-from paceline.tasks.model import WorkerStatus
+from paceline.tasks.model import MemberStatus, WorkerStatus
 
 _PRESENT = frozenset({WorkerStatus.ONLINE, WorkerStatus.BUSY, WorkerStatus.DRAINING})
 
 
 def register_worker(effects: Effects, command: RegisterWorker) -> bool:
-    """Note what a node says of itself. Result: whether that was new. A new worker is online."""
+    """Note what a node says of itself. Result: whether that was new. A new worker is online.
+
+    Raise Conflict for a node that was revoked or has left.
+    """
+    _require_not_gone(effects, command.node_id)
     told = _described(command)
     row = effects.db.execute(
         "SELECT status, machine_name, address, slots, version, labels, system_info,"
@@ -68,14 +72,26 @@ def set_worker_status(effects: Effects, command: SetWorkerStatus) -> str:
 
 def forget_worker(effects: Effects, command: ForgetWorker) -> bool:
     """Drop a worker that left for good; what it held is lost. Result: whether there was one."""
-    for held in active_attempts_of(effects, command.node_id):
-        lose(effects, held, "its node has left")
-    gone = effects.db.execute("DELETE FROM workers WHERE worker_id = ?", (command.node_id,))
+    return drop_worker(effects, command.node_id, "its node has left")
+
+
+def drop_worker(effects: Effects, node_id: str, reason: str) -> bool:
+    """Forget a worker; what it holds is lost for `reason`. Answer whether there was one."""
+    for held in active_attempts_of(effects, node_id):
+        lose(effects, held, reason)
+    gone = effects.db.execute("DELETE FROM workers WHERE worker_id = ?", (node_id,))
     if gone.rowcount == 0:
         return False
-    effects.log("worker_forgotten", worker_id=command.node_id)
-    effects.changes.append(Change("worker", "forgotten", node_id=command.node_id))
+    effects.log("worker_forgotten", worker_id=node_id)
+    effects.changes.append(Change("worker", "forgotten", node_id=node_id))
     return True
+
+
+def _require_not_gone(effects: Effects, node_id: str) -> None:
+    """Refuse a node that introduces itself once more on its way out: it must not come back."""
+    row = effects.db.execute("SELECT status FROM members WHERE node_id = ?", (node_id,)).fetchone()
+    if row is not None and row[0] != MemberStatus.MEMBER:
+        raise Conflict(f"{node_id} is no member of this cluster any more ({row[0]})")
 
 
 # --- what it says of itself -----------------------------------------------------------------------

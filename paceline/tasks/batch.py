@@ -20,6 +20,16 @@ from paceline.tasks.apply_attempts import (
     lose_attempts,
     start_attempts,
 )
+from paceline.tasks.apply_members import (
+    admit_member,
+    found_cluster,
+    recover_cluster,
+    remove_member,
+    require_not_revoked,
+    revoke_member,
+    rotate_token,
+    trust_member,
+)
 from paceline.tasks.apply_submit import submit_task
 from paceline.tasks.apply_tasks import cancel_task, retry_task
 from paceline.tasks.apply_workers import forget_worker, register_worker, set_worker_status
@@ -46,6 +56,13 @@ HANDLERS: Final[Mapping[type[Command], Callable[[Effects, Any], Any]]] = {
     commands.RegisterWorker: register_worker,
     commands.SetWorkerStatus: set_worker_status,
     commands.ForgetWorker: forget_worker,
+    commands.FoundCluster: found_cluster,
+    commands.AdmitMember: admit_member,
+    commands.RevokeMember: revoke_member,
+    commands.RotateToken: rotate_token,
+    commands.TrustMember: trust_member,
+    commands.RemoveMember: remove_member,
+    commands.RecoverCluster: recover_cluster,
 }
 """For each command, the function that applies it; results are plain data, to be packed."""
 
@@ -131,6 +148,7 @@ class _Batch:
             return first[0]
         try:
             self._requests.require_recent(envelope.basis)
+            require_not_revoked(self._effects, envelope.origin)
         except PacelineError as refusal:
             return _bare(refusal)
         self._effects.advance_time(envelope.now_ms)

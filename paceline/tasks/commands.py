@@ -128,6 +128,96 @@ class ForgetWorker(Command):
     node_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class FoundCluster(Command):
+    """The first entry of a cluster: what it is called, its token, and its first, trusted member.
+
+    Result: True, or False where this very cluster was founded already. The token is what admits
+    newcomers; it is left out of every `repr`, so that no log line can show it. `approve`: a person
+    confirms each newcomer.
+    """
+
+    cluster_id: str
+    token: str = field(repr=False)
+    node_id: str
+    public_key: bytes
+    name: str
+    approve: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitMember(Command):
+    """A newcomer has proved that it knows the token. Result: whether it was no member before.
+
+    A revoked id is never admitted again; one that left is. `admitted_by` is the member that saw
+    the proof.
+    """
+
+    node_id: str
+    public_key: bytes
+    name: str
+    admitted_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeMember(Command):
+    """Throw a node out for good, and change the token that it knows, in one step.
+
+    What it held is lost, its trust ends, and whatever it still proposes is refused. Result: the
+    version of the new token; for a node that was revoked before, of the token as it is.
+    """
+
+    node_id: str
+    new_token: str = field(repr=False)
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RotateToken(Command):
+    """Change the token: the old one admits nobody any more. Result: the new one's version."""
+
+    token: str = field(repr=False)
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustMember(Command):
+    """Let a member run sensitive work, or no more. Result: whether that was new.
+
+    Only a trusted member may grant it or take it away; the last trusted one cannot be untrusted.
+    """
+
+    node_id: str
+    trusted: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMember(Command):
+    """A node has left of its own will: forget it as a member and as a worker.
+
+    What it still held is lost. Result: whether it was a member. The last member cannot leave.
+    """
+
+    node_id: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverCluster(Command):
+    """One node goes on alone after the others are lost for good: a new cluster with the old work.
+
+    Result: the new token's version. All other members have left; this one is trusted.
+    """
+
+    cluster_id: str
+    token: str = field(repr=False)
+    node_id: str
+    public_key: bytes
+    name: str
+
+
 COMMANDS: Union_[Command] = Union_(
     {
         1: SubmitTask,
@@ -140,6 +230,13 @@ COMMANDS: Union_[Command] = Union_(
         8: RegisterWorker,
         9: SetWorkerStatus,
         10: ForgetWorker,
+        11: FoundCluster,
+        12: AdmitMember,
+        13: RevokeMember,
+        14: RotateToken,
+        15: TrustMember,
+        16: RemoveMember,
+        17: RecoverCluster,
     }
 )
 """The closed family; tags never change meaning."""

@@ -26,6 +26,8 @@ _KEYS: Final = {
     "corrections": "correction_id",
     "evaluations": "evaluation_id",
     "activity_logs": "log_id",
+    "cluster": "id",
+    "members": "node_id",
 }
 """Every table, and what orders its rows."""
 

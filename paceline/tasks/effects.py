@@ -29,8 +29,8 @@ MAX_TIME_MS: Final = 253_402_300_799_999
 class Change(NamedTuple):
     """One thing that has a new status, for those who wake on changes.
 
-    `kind` is task, subtask, attempt or worker; or `everything` after a restored snapshot, which
-    leaves the rest empty. Ids that do not apply are empty; `token` is an attempt's.
+    `kind` is task, subtask, attempt, worker, member or cluster; or `everything` after a restored
+    snapshot, which leaves the rest empty. Ids that do not apply are empty; `token` is an attempt's.
     """
 
     kind: str

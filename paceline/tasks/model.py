@@ -55,6 +55,14 @@ class WorkerStatus(StrEnum):
     DRAINING = "draining"
 
 
+class MemberStatus(StrEnum):
+    """Whether a node belongs: `left` may be admitted again, `revoked` never."""
+
+    MEMBER = "member"
+    REVOKED = "revoked"
+    LEFT = "left"
+
+
 class Privacy(StrEnum):
     """`sensitive` work runs only on trusted nodes and never reaches a cloud tool."""
 

@@ -13,6 +13,9 @@ The tables and column names are those of the seed's "Database Design", with thes
   together on the disk, and a commit costs the same whatever the size of the state.
 - `workers` has no `resources` and no `current_task`: the first changes with every heartbeat and
   never enters the log, the second would be a list and is asked of `attempts`.
+- `cluster` and `members` are new: which cluster this is, the token that admits newcomers, and who
+  was admitted, is trusted, was revoked or has left. Who votes is no business of these tables: the
+  log's own membership entries say so.
 
 The file can be made again from the log and a snapshot, which is what its refusals say.
 """
@@ -28,7 +31,7 @@ from paceline.errors import CorruptStorage, StorageError, StorageFull
 APPLICATION_ID: Final = 0x50614C31
 """Marks the file as ours (`PaL1`); SQLite keeps it at offset 68."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 PAGE_BYTES: Final = 4096
 """Fixed, because a snapshot is restored page by page."""
@@ -231,7 +234,33 @@ CREATE INDEX evaluations_by_subtask ON evaluations (subtask_id, created_at);
 CREATE INDEX corrections_by_checkpoint ON corrections (checkpoint_id);
 """
 
-_MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES,)
+_MEMBERSHIP: Final = """
+CREATE TABLE cluster (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    cluster_id TEXT NOT NULL,
+    token TEXT NOT NULL,
+    token_version INTEGER NOT NULL,
+    approve INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    recovered_at INTEGER
+);
+
+CREATE TABLE members (
+    node_id TEXT PRIMARY KEY,
+    public_key BLOB NOT NULL,
+    name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    trusted INTEGER NOT NULL,
+    admitted_at INTEGER,
+    admitted_by TEXT NOT NULL,
+    ended_at INTEGER,
+    ended_by TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+"""
+"""Who belongs, since version 2. `cluster` has one row once the cluster is founded."""
+
+_MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES, _MEMBERSHIP)
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""
 
