@@ -12,6 +12,11 @@ from typing import Any
 
 from paceline.errors import NoQuorum, PacelineError, Unavailable
 
+BEHIND = (
+    "the read must see entry {index}, which this node has not applied in time: it is far behind, "
+    "its disk is full, or it was removed from the cluster; ask another node"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -88,7 +93,10 @@ class PendingProposals:
 
 @dataclass(slots=True)
 class _ReadBatch:
-    """Reads that arrived together and share their questions to the leader."""
+    """Reads that arrived together and share their questions to the leader.
+
+    `contexts` are the numbers of the questions that are out; without any, nobody is asked any more.
+    """
 
     callbacks: list[OnRead]
     age_ticks: int = 0
@@ -101,6 +109,9 @@ class WaitingReads:
     All reads of one turn share one question. A question may get lost on its way to the leader, so
     it is repeated under a new number; an answer to any of a batch's numbers will do, because each
     was asked after the reads arrived.
+
+    An answer does not say that this node will ever get that far: it may have been removed, or its
+    disk be full. So a read has one age from its first question to its end, and both waits count.
     """
 
     def __init__(self, first_context: int, ask: Callable[[int], None]) -> None:
@@ -109,7 +120,7 @@ class WaitingReads:
         self._put_question = ask
         self._new: list[OnRead] = []
         self._asked: dict[int, _ReadBatch] = {}
-        self._ready: list[tuple[int, int, list[OnRead]]] = []
+        self._ready: list[tuple[int, int, _ReadBatch]] = []
         self._order = count()
         self._waiting = 0
 
@@ -133,21 +144,33 @@ class WaitingReads:
         if batch is None:
             return
         self._forget(batch)
-        heapq.heappush(self._ready, (index, next(self._order), batch.callbacks))
+        heapq.heappush(self._ready, (index, next(self._order), batch))
 
     def serve(self, applied: int) -> None:
         """Call back all reads whose index is applied."""
         while self._ready and self._ready[0][0] <= applied:
-            self._call(heapq.heappop(self._ready)[2], None)
+            self._call(heapq.heappop(self._ready)[2].callbacks, None)
 
     def tick(self, retry_ticks: int, timeout_ticks: int) -> None:
-        """Count a tick: repeat questions, and give up on those that nobody answers."""
+        """Count a tick: repeat questions, and give up on reads that have waited `timeout_ticks`."""
+        self._tick_ready(timeout_ticks)
         for batch in self._batches():
             batch.age_ticks += 1
             if batch.age_ticks >= timeout_ticks:
                 self._fail(batch, NoQuorum("the leader did not confirm the read in time"))
-            elif batch.age_ticks % retry_ticks == 0:
+            elif batch.contexts and batch.age_ticks % retry_ticks == 0:
                 self._ask(batch)
+
+    def _tick_ready(self, timeout_ticks: int) -> None:
+        """Give up on reads whose index this node has not applied in time."""
+        for _, _, batch in self._ready:
+            batch.age_ticks += 1
+        late = [item for item in self._ready if item[2].age_ticks >= timeout_ticks]
+        if late:
+            self._ready = [item for item in self._ready if item[2].age_ticks < timeout_ticks]
+            heapq.heapify(self._ready)
+        for index, _, batch in late:
+            self._call(batch.callbacks, Unavailable(BEHIND.format(index=index)))
 
     def fail_unanswered(self, error: PacelineError) -> None:
         """Give up on everything that the leader has not answered."""
@@ -160,8 +183,8 @@ class WaitingReads:
         """Give up on everything."""
         self.fail_unanswered(error)
         ready, self._ready = self._ready, []
-        for _, _, callbacks in ready:
-            self._call(callbacks, error)
+        for _, _, batch in ready:
+            self._call(batch.callbacks, error)
 
     def _batches(self) -> list[_ReadBatch]:
         return [batch for at, batch in self._asked.items() if batch.contexts[0] == at]
@@ -176,12 +199,14 @@ class WaitingReads:
             self._fail(batch, error)
 
     def _fail(self, batch: _ReadBatch, error: PacelineError) -> None:
-        self._forget(batch)
-        self._call(batch.callbacks, error)
+        if batch.contexts:  # else a callback of another batch has ended this one too
+            self._forget(batch)
+            self._call(batch.callbacks, error)
 
     def _forget(self, batch: _ReadBatch) -> None:
         for context in batch.contexts:
             del self._asked[context]
+        batch.contexts.clear()
 
     def _call(self, callbacks: list[OnRead], error: PacelineError | None) -> None:
         self._waiting -= len(callbacks)

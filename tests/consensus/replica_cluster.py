@@ -58,7 +58,7 @@ class ListMachine:
         self.commands.append(entry.data)
         return len(self.commands)
 
-    def save(self, done: Callable[[SnapshotSource], None]) -> None:
+    def save(self, done: Callable[[SnapshotSource], None], failed: object = None) -> None:
         self.saved += 1
         done(MemorySource(pack([self._applied, self.commands])))
 
@@ -154,6 +154,8 @@ class Cluster:
         self.limits = limits or ReplicaLimits()
         self.network: deque[tuple[str, str, bytes, bool]] = deque()
         self.lossy: Callable[[str, str, bool], bool] = lambda sender, to, bulk: False
+        self.without: tuple[type[Message], ...] = ()
+        """Messages of these types get lost."""
         self.nodes = {name: Node(name, self) for name in "abcdefg"[:size]}
         mark = SnapshotMeta(0, 0, Membership(voters=tuple(self.nodes)))
         for node in self.nodes.values():
@@ -182,8 +184,10 @@ class Cluster:
             return
         if bulk:
             node.replica.receive_bulk(sender, data)
-        else:
-            node.replica.receive(decode_message(data))
+            return
+        message = decode_message(data)
+        if not isinstance(message, self.without):
+            node.replica.receive(message)
 
     def run(self, ticks: int = 1) -> None:
         for _ in range(ticks):
