@@ -12,6 +12,7 @@ the thread has left over is little.
 (https://sqlite.org/wal.html, "Avoiding Excessively Large WAL Files")
 """
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -25,6 +26,9 @@ from paceline.tasks.schema import storage_errors
 
 CHECKPOINT_EVERY: Final = 2_000
 """Entries after which the write-ahead log is moved into the database."""
+
+RETRY_AFTER: Final = 100
+"""Entries after which a checkpoint is tried again that had no room, even if nobody waits."""
 
 WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 WAITING_LIMIT: Final = 1_024
@@ -60,7 +64,7 @@ class Durability:
         self._since_checkpoint += count
         if self._full_wal and not self._busy:
             self._full_wal = False
-            self.cut_wal()
+            self.cut_wal()  # it is done after the commit: a full disk must not undo that
         if self._since_checkpoint >= CHECKPOINT_EVERY:
             self._start()
 
@@ -72,8 +76,12 @@ class Durability:
         self._start()
 
     def cut_wal(self) -> None:
-        """Bring the write-ahead log into the database and empty it, unless a reader needs it."""
-        with storage_errors(self._path):
+        """Bring the write-ahead log into the database and empty it.
+
+        Not while a reader needs it, or there is no room for the database to grow: what is in the
+        log is committed, and may stay there until a later checkpoint.
+        """
+        with contextlib.suppress(StorageFull), storage_errors(self._path):
             (timeout_ms,) = self._owner.execute("PRAGMA busy_timeout").fetchone()
             self._owner.execute("PRAGMA busy_timeout = 0")
             try:
@@ -115,6 +123,7 @@ class Durability:
         """Keep those who wait: when there is room again, the next checkpoint serves them."""
         self._busy = False
         self._waiting = waiters + self._waiting
+        self._since_checkpoint = CHECKPOINT_EVERY - RETRY_AFTER
         if not isinstance(error, StorageFull):
             self._failed(error)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline import codec
-from paceline.errors import StorageError
+from paceline.errors import StorageError, StorageFull
 from paceline.tasks import snapshot
 from paceline.tasks.background import Background, CallSoon
 from paceline.tasks.batch import LogEntry, Spoilt, apply_batch
@@ -106,8 +106,9 @@ class TaskMachine:
         """Apply entries in order, all of them or (by raising) none; answer one result each.
 
         Entries at or below `applied_index` and those that are no commands give None; a command
-        that is refused gives its PacelineError. Raise StorageFull or StorageError for the disk,
-        and StorageError where an entry is missing before the first new one.
+        that is refused gives its PacelineError. Raise StorageFull where there is no room: nothing
+        has changed, and the same entries may be given again. Raise StorageError for any other
+        failure of the disk, and where an entry is missing before the first new one.
         """
         known = sum(1 for entry in entries if entry.index <= self._marks.applied_index)
         fresh = entries[known:]
@@ -122,14 +123,26 @@ class TaskMachine:
         self._durability.applied(len(fresh))
         return [None] * known + results
 
-    def save(self, done: Callable[[FileSnapshot], None]) -> None:
+    def save(
+        self,
+        done: Callable[[FileSnapshot], None],
+        failed: Callable[[StorageFull], None] | None = None,
+    ) -> None:
         """Copy the state as of now in the background; `done` gets the finished copy.
 
-        Raise Busy where too many copies are being made already.
+        `failed` hears, instead of `done`, that there is no room for it. Raise Busy where too many
+        copies are being made already.
         """
+
+        def not_copied(error: StorageError) -> None:
+            if failed is not None and isinstance(error, StorageFull):
+                failed(error)
+            else:
+                self._failed(error)
+
         pinned = snapshot.pin(self._path)
         try:
-            self._background.run(partial(snapshot.copy, self._path, pinned), done, self._failed)
+            self._background.run(partial(snapshot.copy, self._path, pinned), done, not_copied)
         except BaseException:
             pinned.close()
             raise
@@ -137,6 +150,7 @@ class TaskMachine:
     def restore(self, source: Source, meta: Meta) -> None:
         """Replace the whole state, durably, by a snapshot. Raise CorruptStorage if it is not good.
 
+        Raise StorageFull if there is no room for it; then nothing has changed.
         `meta` is kept and answered by `snapshot_meta`, also after a restart. Listeners are told
         that everything changed.
         """

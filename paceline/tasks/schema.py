@@ -323,8 +323,11 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def disk_error(error: sqlite3.Error, path: Path) -> StorageError | None:
     """Answer our error for one of SQLite's that is about the disk; None for one about the data."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    extended = getattr(error, "sqlite_errorcode", 0)
+    code = extended & 0xFF
+    # The index of the write-ahead log grows in steps of its own; when there is no room for the next
+    # one, SQLite calls that an input/output error.
+    if code == sqlite3.SQLITE_FULL or extended == sqlite3.SQLITE_IOERR_SHMSIZE:
         return StorageFull(f"no room on the disk of {path}")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return CorruptStorage(f"{path} is damaged or is no SQLite file ({error}): {REMEDY}")

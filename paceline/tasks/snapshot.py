@@ -8,15 +8,18 @@ Replacing the file instead would pull it away under everybody who has it open.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
+import shutil
 import sqlite3
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Final, Protocol
 
 from paceline import codec
-from paceline.errors import CorruptStorage, StorageError
+from paceline.errors import CorruptStorage, StorageError, StorageFull
 from paceline.tasks.durability import sync_file
 from paceline.tasks.schema import open_reader, open_writer, storage_errors
 
@@ -75,10 +78,14 @@ def pin(path: Path) -> sqlite3.Connection:
 
 
 def copy(path: Path, pinned: sqlite3.Connection) -> FileSnapshot:
-    """Copy what `pinned` sees to a file beside `path`, durably, and close `pinned`."""
+    """Copy what `pinned` sees to a file beside `path`, durably, and close `pinned`.
+
+    Raise StorageFull if there is no room for it; then nothing is left of it.
+    """
     target = path.with_name(f"{path.name}.snapshot-{os.getpid()}-{next(_numbers)}")
     try:
         with contextlib.closing(pinned), storage_errors(target):
+            _require_room(target, _size(pinned))
             _copy_pages(pinned, target)
         return _finish(target)
     except BaseException:
@@ -89,10 +96,12 @@ def copy(path: Path, pinned: sqlite3.Connection) -> FileSnapshot:
 def receive(path: Path, source: Source, meta: Meta) -> Path:
     """Write a snapshot beside `path`, checked, migrated and marked. Answer where.
 
-    Raise CorruptStorage if it is not what its checksum and `meta` say; then nothing is left of it.
+    Raise CorruptStorage if it is not what its checksum and `meta` say, StorageFull if there is no
+    room; then nothing is left of it.
     """
     staged = path.with_name(path.name + ".restore")
     discard(staged)
+    _require_room(staged, source.size)
     try:
         _write_checked(staged, source)
         with contextlib.closing(open_writer(staged)) as connection, storage_errors(staged):
@@ -105,7 +114,10 @@ def receive(path: Path, source: Source, meta: Meta) -> Path:
 
 
 def take_over(staged: Path, live: sqlite3.Connection) -> None:
-    """Replace what is in the live database by what is in the file, in one durable transaction."""
+    """Replace what is in the live database by what is in the file, in one durable transaction.
+
+    Raise StorageFull, and leave the live database as it was, if there is no room.
+    """
     with contextlib.closing(open_reader(staged)) as connection, storage_errors(staged):
         live.execute("PRAGMA synchronous = FULL")
         try:
@@ -133,6 +145,36 @@ def sweep(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+def _size(connection: sqlite3.Connection) -> int:
+    """Answer the bytes of the database as the connection sees it."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(pages) * int(page_bytes)
+
+
+def _require_room(target: Path, size: int) -> None:
+    """Refuse to begin what cannot be finished: on its way it would take the last room of others."""
+    with _file_errors(target):
+        free = shutil.disk_usage(target.parent).free
+    if free < size:
+        raise StorageFull(f"no room on the disk of {target}: {size} bytes are needed, {free} free")
+
+
+@contextlib.contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    """Turn the system's errors into ours.
+
+    Running out of room is told apart even where only the sync says so, because a copy that is not
+    finished is thrown away, not trusted.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"no room on the disk of {path}") from error
+        raise StorageError(f"{path}: {error}") from error
+
+
 def _copy_pages(pinned: sqlite3.Connection, target: Path) -> None:
     """Nothing is synced on the way: the finished file is, once."""
     with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
@@ -142,27 +184,22 @@ def _copy_pages(pinned: sqlite3.Connection, target: Path) -> None:
 
 
 def _finish(target: Path) -> FileSnapshot:
-    try:
+    with _file_errors(target):
         sync_file(target)
         with target.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").digest()
         return FileSnapshot(target, target.stat().st_size, sha256)
-    except OSError as error:
-        raise StorageError(f"{target}: {error}") from error
 
 
 def _write_checked(staged: Path, source: Source) -> None:
     total = hashlib.sha256()
-    try:
-        with staged.open("wb") as file:
-            for offset in range(0, source.size, CHUNK_BYTES):
-                chunk = source.read(offset, min(CHUNK_BYTES, source.size - offset))
-                total.update(chunk)
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(f"{staged}: {error}") from error
+    with _file_errors(staged), staged.open("wb") as file:
+        for offset in range(0, source.size, CHUNK_BYTES):
+            chunk = source.read(offset, min(CHUNK_BYTES, source.size - offset))
+            total.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
     if total.digest() != source.sha256:
         raise CorruptStorage("the snapshot's bytes do not have its checksum: fetch it again")
 

@@ -44,14 +44,19 @@ class Log:
         self._requests = count(1)
 
     def command(
-        self, command: Command, *, request_id: bytes = b"", basis: int | None = None
+        self,
+        command: Command,
+        *,
+        request_id: bytes = b"",
+        basis: int | None = None,
+        origin: str = "origin",
     ) -> Entry:
         self.now_ms += 1
         envelope = Envelope(
             request_id or next(self._requests).to_bytes(16, "big"),
             self.index if basis is None else basis,
             self.now_ms,
-            "origin",
+            origin,
             command,
         )
         return self.raw(1, encode_envelope(envelope))

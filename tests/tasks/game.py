@@ -14,19 +14,27 @@ from typing import Any
 
 from paceline.consensus.messages import Membership, SnapshotMeta
 from paceline.errors import PacelineError
+from paceline.ids import fingerprint
 from paceline.tasks.commands import (
+    AdmitMember,
     Allocate,
     AttemptRef,
     CancelTask,
     Command,
     FinishAttempt,
     ForgetWorker,
+    FoundCluster,
     LoseAttempts,
     Placement,
+    RecoverCluster,
+    RemoveMember,
     RetryTask,
+    RevokeMember,
+    RotateToken,
     SetWorkerStatus,
     StartAttempts,
     SubmitTask,
+    TrustMember,
 )
 from paceline.tasks.machine import TaskMachine
 from paceline.tasks.model import Outcome, TaskSpec
@@ -36,7 +44,10 @@ from tests.tasks.twin import Twin
 MEMORY_DISK = "/dev/shm"
 """Where there is one: many small files are made, and none needs to outlive anything."""
 
-NODES = ("n1", "n2", "n3")
+KEYS = {fingerprint(key): key for key in (b"key 1", b"key 2", b"key 3")}
+"""The public key of each node, by its id."""
+
+NODES = tuple(KEYS)
 
 
 class Game:
@@ -173,6 +184,9 @@ class Game:
             assert _told(result) == "refused"
 
     def register(self, node_id: str) -> None:
+        if self.twin.gone(node_id):
+            assert _told(self._give(worker(node_id))) == "refused"
+            return
         new = node_id not in self.twin.workers
         self.twin.workers.setdefault(node_id, "online")
         assert self._give(worker(node_id)) is new
@@ -180,6 +194,42 @@ class Game:
     def forget(self, node_id: str) -> None:
         expected = self.twin.forget(node_id, self._next_ms)
         assert self._give(ForgetWorker(node_id)) is expected
+
+    def found(self, number: int, node_id: str) -> None:
+        cluster_id, token = f"cluster {number}", f"token {number}"
+        expected = self.twin.found(cluster_id, token, node_id)
+        command = FoundCluster(cluster_id, token, node_id, KEYS[node_id], "")
+        assert _told(self._give(command)) == expected
+
+    def admit(self, node_id: str, by: str) -> None:
+        expected = self.twin.admit(node_id, by)
+        assert _told(self._give(AdmitMember(node_id, KEYS[node_id], "name", by))) == expected
+
+    def revoke(self, node_id: str, by: str) -> None:
+        """The first node is spared, so that the game goes on."""
+        if node_id != NODES[0]:
+            token = f"token after {len(self._sent)}"
+            expected = self.twin.revoke(node_id, token, by, self._next_ms)
+            assert _told(self._give(RevokeMember(node_id, token, by))) == expected
+
+    def rotate(self, by: str) -> None:
+        token = f"token after {len(self._sent)}"
+        expected = self.twin.rotate(token, by)
+        assert _told(self._give(RotateToken(token, by))) == expected
+
+    def trust(self, node_id: str, wanted: bool, by: str) -> None:
+        expected = self.twin.trust(node_id, wanted, by)
+        assert _told(self._give(TrustMember(node_id, wanted, by))) == expected
+
+    def remove(self, node_id: str, by: str) -> None:
+        expected = self.twin.remove(node_id, by, self._next_ms)
+        assert _told(self._give(RemoveMember(node_id, by))) == expected
+
+    def recover(self, node_id: str) -> None:
+        cluster_id = f"recovered {len(self._sent)}"
+        expected = self.twin.recover(cluster_id, "new", node_id, self._next_ms)
+        command = RecoverCluster(cluster_id, "new", node_id, KEYS[node_id], "")
+        assert _told(self._give(command)) == expected
 
     def repeat(self, pick: int) -> None:
         """A request that was made before comes once more, whatever happened since."""
@@ -221,6 +271,7 @@ class Game:
         self._at_most_one_outcome_is_accepted()
         self._counters_equal_what_they_count()
         self._the_activity_log_is_gapless()
+        self._members_agree()
 
     def _rows(self, sql: str) -> list[tuple[Any, ...]]:
         return self.machine.connection.execute(sql).fetchall()
@@ -256,6 +307,19 @@ class Game:
             (name, number, attempt.node_id, attempt.token, attempt.status)
             for name, sub in self.twin.subtasks.items()
             for number, attempt in enumerate(sub.attempts, start=1)
+        )
+
+    def _members_agree(self) -> None:
+        found = self._rows("SELECT node_id, status, trusted FROM members")
+        assert {row[0]: row[1:] for row in found} == {
+            node_id: (member.status, member.trusted)
+            for node_id, member in self.twin.members.items()
+        }
+        found = self._rows("SELECT cluster_id, token, token_version FROM cluster")
+        assert found == ([self.twin.cluster] if self.twin.cluster else [])
+        assert not self._rows(
+            "SELECT worker_id FROM workers JOIN members ON node_id = worker_id"
+            " WHERE members.status <> 'member'"
         )
 
     def _nothing_is_without_an_owner(self) -> None:

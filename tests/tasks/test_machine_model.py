@@ -32,6 +32,13 @@ MOVES: dict[Move, int] = {
     lambda g, r: g.judge(r.choice(NODES), r.choice(["online", "online", "offline"])): 3,
     lambda g, r: g.register(r.choice(NODES)): 3,
     lambda g, r: g.forget(r.choice(NODES)): 1,
+    lambda g, r: g.found(r.randrange(2), r.choice(NODES)): 2,
+    lambda g, r: g.admit(r.choice(NODES), r.choice(NODES)): 6,
+    lambda g, r: g.trust(r.choice(NODES), r.random() < 0.7, r.choice(NODES)): 4,
+    lambda g, r: g.revoke(r.choice(NODES), r.choice(NODES)): 1,
+    lambda g, r: g.rotate(r.choice(NODES)): 1,
+    lambda g, r: g.remove(r.choice(NODES), r.choice(NODES)): 1,
+    lambda g, r: g.recover(r.choice(NODES)): 1,
     lambda g, r: g.repeat(r.randrange(1_000)): 6,
     lambda g, r: g.no_command(r.choice([0, 2])): 1,
     lambda g, r: g.catch_up(r.randint(1, 100)): 3,
@@ -153,6 +160,34 @@ class ShortGame(RuleBasedStateMachine):
     @rule(node_id=NODE)
     def forget(self, node_id: str) -> None:
         self.game.forget(node_id)
+
+    @rule(number=st.integers(0, 1), node_id=NODE)
+    def found(self, number: int, node_id: str) -> None:
+        self.game.found(number, node_id)
+
+    @rule(node_id=NODE, by=NODE)
+    def admit(self, node_id: str, by: str) -> None:
+        self.game.admit(node_id, by)
+
+    @rule(node_id=NODE, by=NODE)
+    def revoke(self, node_id: str, by: str) -> None:
+        self.game.revoke(node_id, by)
+
+    @rule(by=NODE)
+    def rotate(self, by: str) -> None:
+        self.game.rotate(by)
+
+    @rule(node_id=NODE, wanted=st.booleans(), by=NODE)
+    def trust(self, node_id: str, wanted: bool, by: str) -> None:
+        self.game.trust(node_id, wanted, by)
+
+    @rule(node_id=NODE, by=NODE)
+    def remove(self, node_id: str, by: str) -> None:
+        self.game.remove(node_id, by)
+
+    @rule(node_id=NODE)
+    def recover(self, node_id: str) -> None:
+        self.game.recover(node_id)
 
     @rule(pick=PICKS)
     def repeat(self, pick: int) -> None:

@@ -44,6 +44,12 @@ class TwinTask:
     cancel: bool = False
 
 
+@dataclass
+class TwinMember:
+    status: str = "member"
+    trusted: bool = False
+
+
 class Twin:
     """The state of all tasks. Subtasks' names are their ids, as in `entries.subtask`."""
 
@@ -52,6 +58,9 @@ class Twin:
         self.keys: dict[str, str] = {}
         self.subtasks: dict[str, TwinSubtask] = {}
         self.workers: dict[str, str] = {}
+        self.members: dict[str, TwinMember] = {}
+        self.cluster: tuple[str, str, int] | None = None
+        """Its id, its token and the token's version."""
 
     # --- what is derived --------------------------------------------------------------------------
 
@@ -200,6 +209,87 @@ class Twin:
         for ref in sorted(held, key=lambda ref: ref.token):
             self.lose(ref, now_ms)
         return self.workers.pop(node_id, None) is not None
+
+    # --- the cluster ------------------------------------------------------------------------------
+
+    def belongs(self, node_id: str) -> bool:
+        return node_id in self.members and self.members[node_id].status == "member"
+
+    def gone(self, node_id: str) -> bool:
+        return node_id in self.members and not self.belongs(node_id)
+
+    def revoked(self, node_id: str) -> bool:
+        return node_id in self.members and self.members[node_id].status == "revoked"
+
+    def trusted(self) -> set[str]:
+        return {node_id for node_id, each in self.members.items() if each.trusted}
+
+    def alone(self, node_id: str) -> bool:
+        return [each for each in self.members if self.belongs(each)] == [node_id]
+
+    def found(self, cluster_id: str, token: str, node_id: str) -> str:
+        if self.cluster is None:
+            self.cluster = (cluster_id, token, 1)
+            self.members[node_id] = TwinMember(trusted=True)
+            return "True"
+        return "False" if self.cluster[0] == cluster_id else "refused"
+
+    def admit(self, node_id: str, by: str) -> str:
+        if self.cluster is None or self.revoked(by) or self.revoked(node_id):
+            return "refused"
+        if self.belongs(node_id):
+            return "False"
+        self.members[node_id] = TwinMember()
+        return "True"
+
+    def revoke(self, node_id: str, token: str, by: str, now_ms: int) -> str:
+        if self.cluster is None or self.revoked(by) or by == node_id:
+            return "refused"
+        if self.revoked(node_id):
+            return str(self.cluster[2])
+        if self.alone(node_id):
+            return "refused"
+        self.members[node_id] = TwinMember("revoked")
+        self.forget(node_id, now_ms)
+        return self.rotate(token, by)
+
+    def rotate(self, token: str, by: str) -> str:
+        if self.cluster is None or self.revoked(by):
+            return "refused"
+        self.cluster = (self.cluster[0], token, self.cluster[2] + 1)
+        return str(self.cluster[2])
+
+    def trust(self, node_id: str, wanted: bool, by: str) -> str:
+        if by not in self.trusted() or not self.belongs(node_id):
+            return "refused"
+        if self.members[node_id].trusted == wanted:
+            return "False"
+        if not wanted and self.trusted() == {node_id}:
+            return "refused"
+        self.members[node_id].trusted = wanted
+        return "True"
+
+    def remove(self, node_id: str, by: str, now_ms: int) -> str:
+        if self.revoked(by):
+            return "refused"
+        if self.gone(node_id):
+            return "False"
+        if self.alone(node_id):
+            return "refused"
+        was = self.belongs(node_id)
+        self.members[node_id] = TwinMember("left")
+        self.forget(node_id, now_ms)
+        return str(was)
+
+    def recover(self, cluster_id: str, token: str, node_id: str, now_ms: int) -> str:
+        self.cluster = (cluster_id, token, self.cluster[2] + 1 if self.cluster else 1)
+        for other, each in self.members.items():
+            if each.status == "member" and other != node_id:
+                self.members[other] = TwinMember("left")
+        for other in sorted(set(self.workers) - {node_id}):
+            self.forget(other, now_ms)
+        self.members[node_id] = TwinMember(trusted=True)
+        return str(self.cluster[2])
 
     # --- consequences -----------------------------------------------------------------------------
 
