@@ -1,6 +1,9 @@
 """Where the bytes of a received snapshot wait until all of them are there and verified."""
 
+import errno
 import hashlib
+import os
+import shutil
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
@@ -38,15 +41,23 @@ class Spool(Protocol):
     """Keeps at most one snapshot at a time."""
 
     def open(self, size: int, sha256: bytes) -> Incoming:
-        """Begin, or go on with what is there of it; any other is forgotten."""
+        """Begin, or go on with what is there of it; any other is forgotten.
+
+        Raise OSError if there is no room.
+        """
         ...
 
 
 class FileSpool:
     """Keeps it in a file of the data directory, named by its hash, so that a restart resumes it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, copies: int = 1) -> None:
+        """Keep files there, if `copies` of the whole, this one included, will fit on the disk.
+
+        What could not be restored is not worth receiving.
+        """
         self._directory = directory
+        self._copies = copies
 
     def open(self, size: int, sha256: bytes) -> Incoming:
         """Begin, or go on with what is there of it; any other is forgotten."""
@@ -54,7 +65,13 @@ class FileSpool:
         for other in self._directory.glob(f"{PREFIX}*.part"):
             if other != path:
                 other.unlink(missing_ok=True)
+        self._require_room(path, size)
         return _FileIncoming(path, size, sha256)
+
+    def _require_room(self, path: Path, size: int) -> None:
+        have = path.stat().st_size if path.exists() else 0
+        if shutil.disk_usage(self._directory).free < self._copies * size - have:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class _FileIncoming:

@@ -89,6 +89,9 @@ class TransferLimits:
     """After so long without progress the sender repeats itself."""
     patience_ticks: int = 200
     """After so long without progress either side gives up."""
+    rest_ticks: int = 20
+    """After a failure a follower is not served for so long, then twice as long, and so on ..."""
+    longest_rest_ticks: int = 600
 
 
 class SnapshotSender:
@@ -156,13 +159,20 @@ class SnapshotSender:
     def _fill_window(self) -> None:
         while self._sent < self._allowed:
             limit = min(self._limits.chunk_bytes, self._allowed - self._sent)
-            data = self._source.read(self._sent, limit)
+            data = self._read(limit)
             if not data:
                 self.outcome = False
-                self.refusal = "the snapshot's file ended early"
+                self.refusal = "the snapshot's file cannot be read to its end"
                 return
             self._send(self.to, SnapshotChunk(self.offer.sha256, self._sent, data))
             self._sent += len(data)
+
+    def _read(self, limit: int) -> bytes:
+        """Answer the next bytes; none if the disk refuses: the next attempt reads a new copy."""
+        try:
+            return self._source.read(self._sent, limit)
+        except OSError:
+            return b""
 
     def _repeat(self) -> None:
         """Offer again; the credit that answers says where to go on, be it further back."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from paceline.consensus.messages import Entry, HardState, SnapshotMeta
+from paceline.errors import StorageFull
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +102,27 @@ class StateMachine(Protocol):
 
         Entries that are not commands, and those at or below `applied_index`, change nothing and
         give None. A command that the state refuses gives its error as the result, unraised.
+        Raise StorageFull if there is no room: the same entries are given again later. Any other
+        error is final.
         """
         ...
 
-    def save(self, done: Callable[[SnapshotSource], None]) -> None:
-        """Make a durable, consistent copy of the state as of now, without blocking for long."""
+    def save(
+        self, done: Callable[[SnapshotSource], None], failed: Callable[[StorageFull], None]
+    ) -> None:
+        """Make a durable, consistent copy of the state as of now, without blocking for long.
+
+        `failed` is called instead of `done` if there is no room for it; nothing is left of it then.
+        Raise Busy where too many copies are being made. Any other failure is final, and goes to
+        whom the machine was told at construction.
+        """
         ...
 
     def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:
-        """Replace the whole state, durably, by a verified snapshot."""
+        """Replace the whole state, durably, by a verified snapshot.
+
+        Raise StorageFull, and change nothing, if there is no room: it is tried again later.
+        """
         ...
 
     def make_durable(self, done: Callable[[int], None]) -> None:
