@@ -153,10 +153,22 @@ class Disk:
         self.durable = LogImage(founding)
         self.conditions = DiskConditions()
         self.random: random.Random = world.random(f"disk of {name}")
+        self.restored = NOTHING
+        """The mark of the last snapshot that the machine has durably: `recover` marks it again."""
         self.flipped = False
         """A bit has flipped: no node must ever start from it again."""
         self._checksums: dict[int, int] = {}
         self._world = world
+
+    @property
+    def term(self) -> int:
+        """Answer the term that a restart begins with, or one that is later."""
+        return max(self.durable.hard_state.term, self.restored.term)
+
+    def holds(self, index: int, term: int) -> bool:
+        """Answer whether a restart finds that entry, or a state that has it."""
+        log = self.durable
+        return log.term_at(index) == term or index <= max(log.base.index, self.restored.index)
 
     def apply(self, job: "LogWrite | _Compaction") -> None:
         """Let one queued job reach the platter."""

@@ -201,8 +201,7 @@ class Observer:
             )
 
         def has(voter: str) -> bool:
-            disk = self._disks[voter].durable if voter in self._disks else LogImage(NO_LOG)
-            return disk.term_at(index) == term or index <= disk.base.index
+            return voter in self._disks and self._disks[voter].holds(index, term)
 
         if not any(_quorum(each, has) for each in (log.membership, previous)):
             self._fail(
@@ -344,7 +343,7 @@ class Observer:
 
     def sends(self, node: Node, message: Message) -> None:
         """Check that nothing is revealed which is not on the sender's disk."""
-        if _revealed_term(message) > node.disk.durable.hard_state.term:
+        if _revealed_term(message) > node.disk.term:
             self._fail("durable before revealed", f"{node.name} reveals its term by {message}")
         match message:
             case VoteRequest(pre=True) | VoteReply(pre=True):
@@ -381,31 +380,32 @@ class Observer:
 
     def _acknowledges(self, node: Node, message: AppendReply) -> None:
         """Check that the sender has durably what the leader has at `match`."""
-        index, disk = message.match, node.disk.durable
-        if not index or disk.hard_state.term > message.term:
+        index, disk = message.match, node.disk
+        if not index or disk.term > message.term:
             # Once a later term is durable, a leader of that term may have replaced what was
             # acknowledged, in the same write that would have made it durable.
             return
         term = self._sent.get(message.term, {}).get(index, self.committed.get(index))
         if term is None:
             self._fail("acknowledges what was sent", f"{node.name}: {message}")
-        if not (disk.term_at(index) == term or index <= disk.base.index):
+        if not disk.holds(index, term):
+            log = disk.durable
             self._fail(
                 "durable before revealed",
                 f"{node.name} acknowledges {index} of term {term}; its disk ends at"
-                f" {disk.last_index} with term {disk.term_at(index)} there",
+                f" {log.last_index} with term {log.term_at(index)} there",
             )
 
     # --- what is applied and answered -------------------------------------------------------------
 
     def applies(self, node: Node, entry: Entry, effect: bool) -> None:
         """Check one applied entry; `node.state` has it already."""
-        index, state, disk = entry.index, node.state, node.disk.durable
+        index, state = entry.index, node.state
         if self.committed.get(index) != entry.term:
             self.look(node)
         if self.committed.get(index) != entry.term:
             self._fail("only what is committed is applied", f"{node.name} applies {entry[:2]}")
-        if not (disk.term_at(index) == entry.term or index <= disk.base.index):
+        if not node.disk.holds(index, entry.term):
             self._fail("only what is durable is applied", f"{node.name} applies {entry[:2]}")
         self._same_state(node.name, state)
         if effect:

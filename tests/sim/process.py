@@ -31,6 +31,8 @@ Action = Callable[[], None]
 
 TICK_US = 50 * MILLISECOND
 MAILBOX = 5_000
+NEWS_US = 2 * MILLISECOND
+"""As in the node: so long the news of a commit may wait for an append."""
 """With so much waiting for a paused process, the sockets take no more messages."""
 
 
@@ -179,6 +181,7 @@ class Process:
             send=self._send,
             wake=self._wake,
             limits=self._limits,
+            later=self._tell_news_later if self._config.hold_news else None,
             send_bulk=self._send_bulk,
             first_context=self._random.getrandbits(40),
         )
@@ -197,6 +200,7 @@ class Process:
         return machine
 
     def _restored(self, meta: SnapshotMeta, before: int) -> None:
+        self.disk.restored = meta
         self._observer.restores(self, meta, before)
         self._at_risk(self)
 
@@ -281,6 +285,10 @@ class Process:
             self._pump_due = True
             post = self._post
             self._world.after(int(self._random.random() * self._pump_us), lambda: post(self._pump))
+
+    def _tell_news_later(self) -> None:
+        post = self._post
+        self._world.after(NEWS_US, lambda: post(self._replica.tell_news))
 
     def _pump(self) -> None:
         self._pump_due, self._handed_over = False, True
