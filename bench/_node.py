@@ -7,6 +7,7 @@ Lines in: the list of members, then {"do": "status" | "load"}.
 
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random, SystemRandom
 
@@ -41,13 +42,17 @@ class MeasuredNode:
     def __init__(self, station: Station, directory: Path, voters: tuple[str, ...]) -> None:
         self._transport = station.transport
         node_id = station.keys.node_id
-        call_soon = asyncio.get_running_loop().call_soon_threadsafe
+        event_loop = asyncio.get_running_loop()
+
+        def call_soon(callback: Callable[[], None]) -> None:
+            event_loop.call_soon_threadsafe(self._call, callback)
+
         storage = SqliteLogStorage(directory / "raft.db", loop_call=call_soon, on_failure=_stop)
         mark = SnapshotMeta(0, 0, Membership(voters=voters))
         storage.write(LogWrite(None, mark, ()), lambda: None)
         machine = KvMachine(directory / "state.db")
         core = Core(
-            CoreConfig(node_id),
+            CoreConfig(node_id, hold_news=True),
             recover(storage, machine),
             machine.applied_index,
             Random(SystemRandom().getrandbits(64)),
@@ -59,6 +64,8 @@ class MeasuredNode:
             machine=machine,
             send=self._send,
             wake=self.loop.wake,
+            flush=self._transport.flush,
+            later=self.loop.tell_news_later,
             observer=self.loop,
             send_bulk=self._send_bulk,
             spool=FileSpool(directory),
@@ -68,10 +75,15 @@ class MeasuredNode:
         self._transport.on(Kind.SNAPSHOT, self.replica.receive_bulk)
         self._transport.on(Kind.REQUEST, self._on_request)
         self._transport.on_link(self._on_link)
+        self._transport.on_turn(self.loop.turn_over)
 
     def issue(self, data: bytes, done: Done) -> None:
         """Propose from inside the process."""
         self.replica.propose(data, lambda decision: done(decision.error is None))
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        callback()
+        self.loop.turn_over()
 
     def _send(self, to: str, message: Message) -> None:
         self._transport.send(to, Kind.RAFT, encode_message(message))

@@ -35,6 +35,8 @@ class CoreConfig:
     max_committed_bytes: int = 1 * MIB
     """Bound of `Ready.committed`, so that applying never keeps the owner from its ticks."""
     max_pending_reads: int = 4096
+    hold_news: bool = False
+    """A new commit index waits for an append to travel with, until `tell_news` is called."""
 
     def __post_init__(self) -> None:
         """Raise InvalidSettings for options that cannot work together."""

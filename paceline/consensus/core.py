@@ -198,6 +198,15 @@ class Core:
         if self._leadership is not None:
             self._leadership.replication.on_snapshot_end(node_id, ok)
 
+    def untold(self, index: int) -> bool:
+        """Answer whether `tell_news` would be the first to tell a follower of `index`."""
+        return self._leadership is not None and self._leadership.replication.untold(index)
+
+    def tell_news(self) -> None:
+        """Tell the followers what is committed, without waiting for an append to take it along."""
+        if self._leadership is not None:
+            self._leadership.replication.tell_news()
+
     def compact(self, meta: SnapshotMeta, keep_from: int) -> None:
         """Forget entries before `keep_from`; the state after `meta.index` is durable elsewhere.
 

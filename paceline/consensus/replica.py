@@ -38,6 +38,10 @@ from paceline.ids import NodeId
 __all__ = ["Decision", "Replica", "ReplicaLimits", "ReplicaObserver", "ReplicaStatus"]
 
 
+def _nothing() -> None:
+    """Stand in for a sender that gathers nothing."""
+
+
 class _Seen(NamedTuple):
     """What the last turn ended with."""
 
@@ -61,6 +65,8 @@ class Replica:
         machine: StateMachine,
         send: Callable[[NodeId, Message], None],
         wake: Callable[[], None],
+        flush: Callable[[], None] = _nothing,
+        later: Callable[[], None] | None = None,
         observer: ReplicaObserver | None = None,
         limits: ReplicaLimits | None = None,
         send_bulk: SendBulk | None = None,
@@ -70,7 +76,9 @@ class Replica:
         """Wire a replica.
 
         `core` was built from `recovery.recover(storage, machine)`. Without `send_bulk` no snapshot
-        is sent; without `spool` a received one is kept in memory. `first_context` numbers this
+        is sent; without `spool` a received one is kept in memory. `flush` is called when nothing
+        will be sent for a moment, in case `send` gathers messages. `later` asks the owner to call
+        `tell_news` in a few milliseconds, for a core that holds news. `first_context` numbers this
         process's first read: different for each start, so that an answer to an earlier one's
         question is not taken for an answer to this one's.
         """
@@ -79,6 +87,7 @@ class Replica:
         self._machine = machine
         self._send = send
         self._wake = wake
+        self._flush = flush
         self._observer = observer or ReplicaObserver()
         self._limits = limits or ReplicaLimits()
         self._intake = Intake(core=core, limits=self._limits, disk_full=lambda: storage.stalled)
@@ -94,6 +103,8 @@ class Replica:
         self._pumping = False
         self._closed = False
         self._failure: Exception | None = None
+        self._later = later
+        self._news_index = 0
         self._seen = _Seen.of(core)
         self._wire_snapshots(send_bulk, spool or MemorySpool())
 
@@ -146,7 +157,7 @@ class Replica:
         """Call `done(None)` once this node's state has all that was committed before now.
 
         `done(error)` if that cannot be known: NotLeader (there is no leader, or it was lost),
-        NoQuorum (no answer in time), Busy.
+        NoQuorum (no answer in time), Unavailable (this node lags behind the answer), Busy.
         """
         if self._closed:
             done(_closed())
@@ -245,6 +256,13 @@ class Replica:
         self._core.report_unreachable(node_id)
         self._wake()
 
+    def tell_news(self) -> None:
+        """Tell followers of commits that no append has told them of since `later` was called."""
+        if self._core.untold(self._news_index):
+            self._core.tell_news()
+        self._news_index = 0
+        self._wake()
+
     def pump(self) -> None:
         """Do all work that is waiting, but apply only one slice of entries."""
         if self._pumping or self._closed:
@@ -257,6 +275,7 @@ class Replica:
             self._reads.ask()
             self._perform_all()
             self._apply_slice()
+            self._flush()
         except Exception as error:
             self._failure = error
             raise
@@ -277,13 +296,23 @@ class Replica:
         while more and (ready := self._core.ready()) is not None:
             more = self._perform(ready) or bool(ready.committed)
         self._notice_role()
+        if self._later is not None and not self._news_index:
+            self._hold_news(self._later)
+
+    def _hold_news(self, later: Callable[[], None]) -> None:
+        index = self._core.commit_index
+        if self._core.untold(index):
+            self._news_index = index
+            later()
 
     def _perform(self, ready: Ready) -> bool:
         """Do it all but apply; answer whether a write was durable at once."""
         if ready.snapshot is not None:
             self._install(ready.snapshot)
-        at_once = self._persisting.persist(ready)
         self._send_all(ready.messages)
+        if ready.messages and ready.token is not None:
+            self._flush()  # the disks of the others are to work while this node's does
+        at_once = self._persisting.persist(ready)
         self._backlog.extend(ready.committed)
         for read in ready.reads:
             self._reads.answered(read.context, read.index)

@@ -3,8 +3,9 @@
 Nothing is sent where something happens; it is only noted, and `send` makes the messages of a whole
 turn at once. A hundred proposals in one turn become one append per follower, and a follower's next
 append carries the newest commit index. A follower that has nothing on its way is told of a new
-commit by an empty append at once; one that has is told by its next append or after its next answer,
-so that under load the news costs no message of its own.
+commit by an empty append at once (or, with `hold_news`, when the shell has waited a moment for an
+append to take it along); one that has is told by its next append or after its next answer, so that
+under load the news costs no message of its own.
 
 An entry is committed when a quorum has it durably AND it is of the leader's own term; the older
 ones before it are committed with it, never by counting (paper, section 5.4.2 and figure 8). The
@@ -42,6 +43,7 @@ class Replication:
         self._recount = False
         self._leaving: list[NodeId] = []
         self._heartbeat_due = False
+        self._news_due = not config.hold_news
         self._slice: tuple[int, tuple[Entry, ...], int] = (0, (), 0)
         self.now = 0
         """Ticks since this node began to lead."""
@@ -102,6 +104,17 @@ class Replication:
     def beat(self) -> None:
         """Let the next `send` include a heartbeat to everybody."""
         self._heartbeat_due = True
+
+    def untold(self, index: int) -> bool:
+        """Answer whether a follower with nothing on its way was not told that `index` is committed.
+
+        Only followers whose match point is known count: the others are sent appends anyway.
+        """
+        return any(_untold(peer, index) for peer in self._peers.values())
+
+    def tell_news(self) -> None:
+        """Let the next `send` tell it."""
+        self._news_due = True
 
     def persisted(self) -> None:
         """Take note that more of the leader's own log is durable."""
@@ -184,6 +197,7 @@ class Replication:
             self._send_heartbeats(context)
         for node_id, peer in self._peers.items():
             self._send_to(node_id, peer)
+        self._news_due = not self._config.hold_news
 
     def _send_heartbeats(self, context: int) -> None:
         for node_id, peer in self._peers.items():
@@ -206,7 +220,7 @@ class Replication:
         while peer.next_index <= self._log.last_index and not peer.inflight.full:
             self._send_append(node_id, peer)
             sent = True
-        news = self._log.commit_index > peer.commit_sent and not peer.inflight
+        news = self._news_due and _untold(peer, self._log.commit_index)
         if not sent and (news or peer.nudge):
             self._send_append(node_id, peer, empty=True)
 
@@ -241,3 +255,8 @@ class Replication:
             meta = self._log.snapshot
             peer.await_snapshot(meta.index)
             self._outbox.append(InstallSnapshot(self._node_id, node_id, self._term, meta))
+
+
+def _untold(peer: Progress, index: int) -> bool:
+    replicates = peer.state is ProgressState.REPLICATE
+    return replicates and peer.commit_sent < index and not peer.inflight

@@ -61,7 +61,7 @@ class Consensus:
         loop = asyncio.get_running_loop()
 
         def call_soon(callback: Callable[[], None]) -> None:
-            loop.call_soon_threadsafe(callback)
+            loop.call_soon_threadsafe(self._call, callback)
 
         self._node_id = settings.node_id
         self._transport = transport
@@ -86,11 +86,14 @@ class Consensus:
         transport.on(Kind.RAFT, self._on_message)
         transport.on(Kind.SNAPSHOT, self.loop.replica.receive_bulk)
         transport.on_link(self._on_link)
+        transport.on_turn(self.loop.turn_over)
 
     def _replica(self, settings: ConsensusSettings) -> Replica:
         ticks = ELECTION_TICKS[settings.profile]
         core = Core(
-            CoreConfig(settings.node_id, election_ticks=ticks, stall_ticks=2 * ticks),
+            CoreConfig(
+                settings.node_id, election_ticks=ticks, stall_ticks=2 * ticks, hold_news=True
+            ),
             recover(self._storage, self.machine),
             self.machine.applied_index,
             Random(SystemRandom().getrandbits(64)),
@@ -101,12 +104,19 @@ class Consensus:
             machine=self.machine,
             send=self._send,
             wake=self.loop.wake,
+            flush=self._transport.flush,
+            later=self.loop.tell_news_later,
             observer=self.loop,
             limits=ReplicaLimits(election_ticks=ticks),
             send_bulk=self._send_bulk,
             spool=FileSpool(settings.directory),
             first_context=SystemRandom().getrandbits(48),
         )
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        """Call back from another thread, and act on it in the same turn."""
+        callback()
+        self.loop.turn_over()
 
     # --- the network ------------------------------------------------------------------------------
 

@@ -55,7 +55,8 @@ class Inbound:
 
     `senders` and `handlers` belong to the transport, and are only read here. `allowed(public_key)`
     is asked for every frame, so that a member that is thrown out is not heard from that moment on,
-    although libzmq cannot close its connection.
+    although libzmq cannot close its connection. `turn_over()` is called when everything that had
+    arrived has been handed out.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Inbound:
         senders: Mapping[NodeId, Sender],
         handlers: Mapping[int, Handler],
         allowed: Callable[[bytes], bool],
+        turn_over: Callable[[], None],
     ) -> None:
+        self._turn_over = turn_over
         self._lane = lane
         self._senders = senders
         self._handlers = handlers
@@ -112,6 +115,12 @@ class Inbound:
         self._socket.close(linger=0)
 
     def _drain(self) -> bool:
+        more = self._take_turn()
+        self._turn_over()
+        return more
+
+    def _take_turn(self) -> bool:
+        """Hand out what has arrived; answer whether there may be more."""
         now_ms = time.monotonic_ns() // 1_000_000
         receive = self._socket.recv
         for _ in range(TURN_LIMIT[self._lane]):

@@ -131,6 +131,11 @@ class Link:
             self._flush_handle = self._loop.call_soon(self._flush)
         return True
 
+    def flush(self) -> None:
+        """Send what is queued; it would go by itself in the loop's next turn."""
+        if self._waiting and self.endpoint is not None:
+            self._flush()
+
     def close(self) -> None:
         """Drop what is queued and hang up. `on_change` is not called."""
         self.endpoint = None

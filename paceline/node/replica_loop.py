@@ -15,6 +15,10 @@ from paceline.ids import NodeId
 TICK_MS = 50
 """One tick of the core, in the `wifi` profile; `wired` halves it."""
 
+NEWS_S = 0.002
+"""So long a follower's knowledge of a commit may wait for an append that takes it along: under a
+load of single commands that saves half of all messages."""
+
 REFRESH_TICKS = 4
 """Between looks at the membership; what this node itself changes is seen at once."""
 
@@ -28,7 +32,7 @@ class ReplicaLoop(ReplicaObserver):
         self._clock = clock
         self._tick_ms = tick_ms
         self._loop = asyncio.get_running_loop()
-        self._pump_scheduled = False
+        self._pump_scheduled: asyncio.Handle | None = None
         self._ticks = 0
         self._leader_changed = asyncio.Event()
         self._on_role: list[Listener] = []
@@ -44,9 +48,21 @@ class ReplicaLoop(ReplicaObserver):
 
     def wake(self) -> None:
         """Ask for one `pump` in the next turn; many calls in a turn make one pump."""
-        if not self._pump_scheduled:
-            self._pump_scheduled = True
-            self._loop.call_soon(self._pump)
+        if self._pump_scheduled is None:
+            self._pump_scheduled = self._loop.call_soon(self._pump)
+
+    def turn_over(self) -> None:
+        """Make the pump that was asked for now: all that this turn brought is there."""
+        if self._pump_scheduled is not None:
+            self._pump()
+
+    def tell_news_later(self) -> None:
+        """Have the replica tell its followers of commits in a moment."""
+        self._loop.call_later(NEWS_S, self._tell_news)
+
+    def _tell_news(self) -> None:
+        self.replica.tell_news()
+        self._pump()
 
     def on_role(self, listener: Listener) -> None:
         """Call back whenever role, term or known leader change."""
@@ -147,5 +163,7 @@ class ReplicaLoop(ReplicaObserver):
         return decision
 
     def _pump(self) -> None:
-        self._pump_scheduled = False
+        if self._pump_scheduled is not None:
+            self._pump_scheduled.cancel()
+            self._pump_scheduled = None
         self.replica.pump()

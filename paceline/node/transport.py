@@ -104,6 +104,7 @@ class Transport:
         self._senders: dict[NodeId, Sender] = {}
         self._handlers: dict[int, Handler] = {}
         self._link_handlers: list[LinkHandler] = []
+        self._turn_handlers: list[Callable[[], None]] = []
         self._context: Context | None = None
         self._zap: ZapHandler | None = None
         self._inbounds: dict[Lane, Inbound] = {}
@@ -245,6 +246,18 @@ class Transport:
         """Have `handler(node_id, up)` called when the way to a peer opens or breaks."""
         self._link_handlers.append(handler)
 
+    def on_turn(self, handler: Callable[[], None]) -> None:
+        """Have `handler()` called after each turn in which messages were handed to handlers.
+
+        Whoever answers from there, and then calls `flush`, saves the loop two turns.
+        """
+        self._turn_handlers.append(handler)
+
+    def flush(self) -> None:
+        """Send now what waits for the end of this turn of the loop to travel together."""
+        for peer in self._peers.values():
+            peer.links[Lane.CONTROL].flush()
+
     # --- what happened ----------------------------------------------------------------------------
 
     def last_heard_ms(self, node_id: NodeId) -> int | None:
@@ -295,8 +308,13 @@ class Transport:
             senders=self._senders,
             handlers=self._handlers,
             allowed=self._allowed,
+            turn_over=self._turn_over,
         )
         return inbound.open(self._bind_host, self._port + offset if self._port else 0)
+
+    def _turn_over(self) -> None:
+        for handler in self._turn_handlers:
+            handler()
 
     def _admit(self, public_key: bytes) -> NodeId | None:
         if not self._allowed(public_key):

@@ -158,6 +158,7 @@ def test_a_proven_address_is_tried_again_after_a_false_one() -> None:
                 senders={},
                 handlers={},
                 allowed=lambda key: True,
+                turn_over=lambda: None,
             )
             zap = ZapHandler(context=zmq.Context.instance(), admit=lambda key: "b" * 16)
             again.open(b.host, port)

@@ -132,6 +132,7 @@ def test_without_zap_nobody_at_all_is_let_in() -> None:
             senders={},
             handlers={},
             allowed=lambda key: True,
+            turn_over=lambda: None,
         )
         port = inbound.open(LOOPBACK, 0)  # and no ZapHandler in this context
         async with attacker() as mallory:

@@ -50,6 +50,8 @@ class Scenario:
     """Windows and batches of a few entries, so that flow control is always at its bounds."""
     chaos_us: int
     """How long things go wrong before they are healed."""
+    hold_news: bool = False
+    """Leaders wait for an append to take the news of a commit along."""
 
     def core(self, node_id: str) -> CoreConfig:
         """Answer the options of a node's core."""
@@ -65,6 +67,7 @@ class Scenario:
                 max_uncommitted_bytes=2_000,
                 max_committed_bytes=200,
                 max_pending_reads=4,
+                hold_news=self.hold_news,
             )
         return CoreConfig(
             node_id,
@@ -72,6 +75,7 @@ class Scenario:
             self.heartbeat_ticks,
             hurry_ticks=min(3, self.election_ticks),
             stall_ticks=2 * self.election_ticks,
+            hold_news=self.hold_news,
         )
 
     def limits(self) -> ReplicaLimits:
@@ -101,7 +105,7 @@ class Scenario:
 def draw(seed: int) -> Scenario:
     """Answer the scenario of a seed: anything, or one of the themes."""
     lots = random.Random(f"{seed} scenario")
-    scenario = _anything(lots)
+    scenario = replace(_anything(lots), hold_news=seed % 2 == 1)
     theme = lots.choice((None, None, None, _diverging, _stale, _late, _behind, _changing))
     return theme(scenario, lots) if theme else scenario
 
