@@ -44,7 +44,7 @@ class KvMachine:
         self._applied = entries[-1].index
         return [None] * len(entries)
 
-    def save(self, done: Callable[[SnapshotSource], None]) -> None:
+    def save(self, done: Callable[[SnapshotSource], None], failed: object = None) -> None:
         done(MemorySource(self._connection.serialize()))
 
     def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:

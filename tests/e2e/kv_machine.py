@@ -64,7 +64,7 @@ class SqliteKvMachine:
         self._retry_durability()
         return results
 
-    def save(self, done: Callable[[SnapshotSource], None]) -> None:
+    def save(self, done: Callable[[SnapshotSource], None], failed: object = None) -> None:
         done(MemorySource(self.state.encode()))
 
     def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:

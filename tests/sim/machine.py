@@ -187,7 +187,7 @@ class KvMachine:
         self._on_apply(entry, self.state, effect)
         return result
 
-    def save(self, done: Callable[[SnapshotSource], None]) -> None:
+    def save(self, done: Callable[[SnapshotSource], None], failed: object = None) -> None:
         """See StateMachine."""
         source = MemorySource(self.state.encode())
         self._later(lambda: done(source))
