@@ -77,6 +77,16 @@ class Union_(Generic[T]):  # noqa: N801 - `Union` is typing's
         self._class_of = dict(members)
         self._tag_of = {kind: tag for tag, kind in members.items()}
 
+    def tag_of(self, kind: type[T]) -> int:
+        """Answer the tag of a member. Raise KeyError for a type that is none."""
+        return self._tag_of[kind]
+
+    def knows(self, plain: object) -> bool:
+        """Answer whether `[tag, ...]` begins with the tag of a member."""
+        if not isinstance(plain, list) or not plain or type(plain[0]) is not int:
+            return False
+        return plain[0] in self._class_of
+
     def to_plain(self, value: T) -> list[Any]:
         """Answer `[tag, field, field, ...]`."""
         kind = type(value)
@@ -84,7 +94,7 @@ class Union_(Generic[T]):  # noqa: N801 - `Union` is typing's
 
     def from_plain(self, plain: object) -> T:
         """Read `[tag, field, ...]`. Raise ProtocolError for an unknown tag or wrong fields."""
-        if not isinstance(plain, list) or not plain or not isinstance(plain[0], int):
+        if not isinstance(plain, list) or not plain or type(plain[0]) is not int:
             raise ProtocolError("expected an array that starts with a tag")
         kind = self._class_of.get(plain[0])
         if kind is None:

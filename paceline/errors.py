@@ -17,6 +17,7 @@ A type says whose fault it is; a message says what to do about it.
     ├── ProtocolError           a peer sent what no correct node sends
     ├── StorageError            the disk, or what is on it
     │   ├── CorruptStorage      a checksum, a gap, a foreign file
+    │   ├── NewerFormat         written by a newer version of this program
     │   └── StorageFull         no room; nothing is acknowledged until there is
     └── ToolError               a tool (an agent's program) could not be run at all
 """
@@ -89,6 +90,10 @@ class StorageError(PacelineError):
 
 class CorruptStorage(StorageError):
     """What is on disk is not what was written."""
+
+
+class NewerFormat(StorageError):
+    """A newer version wrote it: this program must be updated before it goes on."""
 
 
 class StorageFull(StorageError):

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from paceline.errors import InputError, PacelineError, ProtocolError, StorageError
+from paceline.errors import InputError, NewerFormat, PacelineError, ProtocolError, StorageError
 from paceline.tasks import commands
 from paceline.tasks.apply_attempts import (
     allocate,
@@ -198,11 +198,16 @@ def is_of_the_disk(error: Exception) -> bool:
 
 
 def _read(entry: LogEntry) -> Envelope | PacelineError | None:
-    """Answer the command; the refusal of an entry that is none; None where none is meant to be."""
+    """Answer the command; the refusal of an entry that is none; None where none is meant to be.
+
+    Raise NewerFormat for what others apply and this version cannot: the node must stop.
+    """
     if entry.kind != COMMAND_KIND:
         return None
     try:
         envelope = decode_envelope(entry.data)
+    except NewerFormat as error:
+        raise NewerFormat(f"entry {entry.index}: {error}") from None
     except PacelineError as error:
         return _bare(error)
     except Exception:

@@ -8,7 +8,7 @@ it exactly-once: a request id, so that a repeated proposal answers what the firs
 from dataclasses import dataclass, field
 
 from paceline.codec import Union_, pack, unpack
-from paceline.errors import ProtocolError
+from paceline.errors import NewerFormat, ProtocolError
 from paceline.tasks.model import Outcome, TaskSpec, ToolState
 
 
@@ -249,7 +249,8 @@ class Envelope:
     `request_id`: 16 random bytes made once by whoever wants the command; a repetition carries the
     same. `basis`: the proposer's applied index when the request was first made; the machine refuses
     a request older than what it remembers, rather than risk doing it twice. `now_ms`: the leader's
-    wall clock at proposal; the machine never lets time run backwards.
+    wall clock at proposal; the machine never lets time run backwards. `level`: of the cluster when
+    this was proposed (see `levels`): all nodes apply it as that level does.
     """
 
     request_id: bytes
@@ -257,30 +258,70 @@ class Envelope:
     now_ms: int
     origin: str
     command: Command
+    level: int = 1
 
 
 ENVELOPE_VERSION = 1
 
+OLDEST_LEVEL = 1
+"""The oldest format level whose entries this program applies; see `levels`."""
+
+NEWEST_LEVEL = 2
+"""The newest format level that this program knows."""
+
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    """Answer the bytes of a log entry."""
-    return pack(
-        [
-            ENVELOPE_VERSION,
-            envelope.request_id,
-            envelope.basis,
-            envelope.now_ms,
-            envelope.origin,
-            COMMANDS.to_plain(envelope.command),
-        ]
-    )
+    """Answer the bytes of a log entry; at level 1, the very bytes that release 0.1 writes."""
+    fields = [
+        ENVELOPE_VERSION,
+        envelope.request_id,
+        envelope.basis,
+        envelope.now_ms,
+        envelope.origin,
+        COMMANDS.to_plain(envelope.command),
+    ]
+    if envelope.level > 1:
+        fields.append(envelope.level)
+    return pack(fields)
 
 
 def decode_envelope(data: bytes) -> Envelope:
-    """Read the bytes of a log entry. Raise ProtocolError for anything else."""
-    match unpack(data):
-        case [int(version), bytes(request_id), int(basis), int(now_ms), str(origin), command, *_]:
-            if version != ENVELOPE_VERSION:
-                raise ProtocolError(f"log entry of version {version}: this node is too old")
-            return Envelope(request_id, basis, now_ms, origin, COMMANDS.from_plain(command))
+    """Read the bytes of a log entry.
+
+    Raise NewerFormat for one that only a newer version understands, which must not be passed over:
+    it changes the state of the others. Raise ProtocolError for what no version has written.
+    """
+    plain = unpack(data)
+    _require_known(plain)
+    match plain:
+        case [_, bytes(request_id), int(basis), int(now_ms), str(origin), command, *rest]:
+            level = rest[0] if rest else 1
+            return Envelope(
+                request_id, basis, now_ms, origin, COMMANDS.from_plain(command), int(level)
+            )
     raise ProtocolError("malformed log entry")
+
+
+def _require_known(plain: object) -> None:
+    """Look only at what says how new an entry is: the rest may have another shape by then."""
+    match plain:
+        case [int(version), *_] if version > ENVELOPE_VERSION:
+            raise _newer(f"version {version}")
+        case [1, _, _, _, _, _, int(level), *_] if level > NEWEST_LEVEL:
+            raise _newer(f"format level {level}")
+        case [1, _, _, _, _, [int(tag), *_], *_] if _unknown(tag):
+            raise _newer(f"command {tag}")
+        case [1, _, _, _, _, _] | [1, _, _, _, _, _, int(), *_]:
+            return
+    raise ProtocolError("malformed log entry")
+
+
+def _unknown(tag: int) -> bool:
+    return type(tag) is int and not COMMANDS.knows([tag])
+
+
+def _newer(what: str) -> NewerFormat:
+    return NewerFormat(
+        f"a newer version wrote it ({what}; this one knows format level {NEWEST_LEVEL}): update "
+        "Paceline on this machine and start it again; nothing is lost"
+    )

@@ -551,9 +551,8 @@ def test_a_request_is_repeated_within_one_batch(drive: Driver) -> None:
         b"",
         b"\xc1",
         b"\x90",
-        pack([1, b"id", 0, START_MS, "origin", [99]]),
         pack([1, b"id", 0, START_MS, "origin", [1, "not a spec"]]),
-        pack([2, b"id", 0, START_MS, "origin", [10, "n1"]]),
+        pack([1, b"id", 0, START_MS, "origin", [10, "n1"], "no level"]),
         pack({"a": 1}),
     ],
 )
