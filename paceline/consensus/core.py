@@ -188,6 +188,16 @@ class Core:
         if self._leadership is None and self.leader_id != NOBODY:
             self._election.forget_leader()
 
+    def resign(self) -> None:
+        """Let another voter lead, at once, if this node leads and there is another voter."""
+        if self._leadership is not None:
+            self._resign()
+
+    @property
+    def unapplied_bytes(self) -> int:
+        """Answer the bytes of the log's entries that are not applied, committed or not."""
+        return self._log.size_bytes(self._log.applied_index + 1, self._log.last_index)
+
     def report_unreachable(self, node_id: NodeId) -> None:
         """Take what was sent to that node lately for lost."""
         if self._leadership is not None:

@@ -11,9 +11,9 @@ One pump gives what callers have queued to the core in one batch (one disk write
 follower for all of it: group commit), performs every `Ready` in the order that `ready.py` demands,
 and applies one bounded slice of committed entries, so that it returns within a few milliseconds.
 
-An error that the state machine or the storage raises goes through to the owner and is final: a
-node whose disk or state cannot be trusted must stop. Every later pump raises it again, for owners
-who call where errors are only logged.
+A full disk is waited for (see `stall`). Any other error that the state machine or the storage
+raises goes through to the owner and is final: a node whose disk or state cannot be trusted must
+stop. Every later pump raises it again, for owners who call where errors are only logged.
 """
 
 from collections import deque
@@ -23,16 +23,17 @@ from typing import NamedTuple
 from paceline.consensus.compaction import Compaction
 from paceline.consensus.core import Core
 from paceline.consensus.intake import Intake
-from paceline.consensus.messages import Entry, InstallSnapshot, Message, SnapshotMeta
+from paceline.consensus.messages import Append, Entry, InstallSnapshot, Message, SnapshotMeta
 from paceline.consensus.pending import Decision, OnDecision, OnRead, WaitingReads
 from paceline.consensus.persisting import Persisting
 from paceline.consensus.ready import Ready
 from paceline.consensus.replica_model import ReplicaLimits, ReplicaObserver, ReplicaStatus
 from paceline.consensus.snapshots import SendBulk, SnapshotClient, SnapshotServer, encoded
 from paceline.consensus.spool import MemorySpool, Spool
+from paceline.consensus.stall import Stall
 from paceline.consensus.storage.protocol import LogStorage, StateMachine
 from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotChunk, SnapshotOffer
-from paceline.errors import Busy, NotLeader, Unavailable
+from paceline.errors import Busy, NotLeader, StorageFull, Unavailable
 from paceline.ids import NodeId
 
 __all__ = ["Decision", "Replica", "ReplicaLimits", "ReplicaObserver", "ReplicaStatus"]
@@ -90,7 +91,10 @@ class Replica:
         self._flush = flush
         self._observer = observer or ReplicaObserver()
         self._limits = limits or ReplicaLimits()
-        self._intake = Intake(core=core, limits=self._limits, disk_full=lambda: storage.stalled)
+        self._intake = Intake(core=core, limits=self._limits, disk_full=lambda: self.stalled)
+        self._room = Stall(self._limits.room_ticks)
+        self._held: Ready | None = None  # its snapshot waits for room
+        self._told_stalled = False
         self._reads = WaitingReads(first_context, core.read_index)
         self._persisting = Persisting(
             core=core, storage=storage, send=self._send_all, persisted=self._persisted
@@ -187,8 +191,13 @@ class Replica:
             quorum_active=core.quorum_active,
             peers=core.peers,
             pending=self._intake.waiting,
-            stalled=self._storage.stalled,
+            stalled=self.stalled,
         )
+
+    @property
+    def stalled(self) -> bool:
+        """Answer whether the disk is full, under the log or under the state."""
+        return self._room.lasting or self._storage.stalled
 
     def close(self) -> None:
         """Answer everybody who waits with Unavailable, and take nothing more.
@@ -221,29 +230,51 @@ class Replica:
         self._wake()
 
     def _tick_once(self) -> None:
+        self._watch_room()
         if self._held_ticks > 0 and self._seen.role != "leader":
             self._held_ticks -= 1
-        else:
+        elif self._seen.role == "leader" or (self._held is None and self._room.lets_stand):
             self._held_ticks = 0
             self._core.tick()
         self._reads.tick(self._limits.read_retry_ticks, self._limits.read_timeout_ticks)
         self._server.tick()
         self._client.tick()
 
+    def _watch_room(self) -> None:
+        self._room.tick()
+        if self._room.overdue():
+            self._core.resign()
+        if self.stalled != self._told_stalled:
+            self._told_stalled = self.stalled
+            self._observer.stall_changed(self.stalled)
+
     def receive(self, message: Message) -> None:
         """Take a peer's message. Raise ProtocolError if no correct node sends such a one."""
-        self._core.step(message)
-        self._wake()
+        if not self._has_no_room_for(message):
+            self._core.step(message)
+            self._wake()
+
+    def _has_no_room_for(self, message: Message) -> bool:
+        """Answer whether to lose a message: there is no room for what it would bring."""
+        if not self._room.lasting:
+            return False
+        return self._held is not None or (
+            isinstance(message, Append)
+            and bool(message.entries)
+            and self._core.unapplied_bytes >= self._limits.unapplied_bytes
+        )
 
     def receive_bulk(self, sender: NodeId, data: bytes) -> None:
         """Take bytes from the bulk lane. Raise ProtocolError if they are malformed."""
         message = SNAPSHOT_MESSAGES.decode(data)
-        if isinstance(message, SnapshotOffer | SnapshotChunk):
+        if not isinstance(message, SnapshotOffer | SnapshotChunk):
+            self._server.receive(sender, message)
+        elif self._held is not None:
+            self._client.refuse(sender, message)
+        else:
             complete = self._client.receive(sender, message, self._core.term)
             if complete is not None:
                 self._take_snapshot(complete)
-        else:
-            self._server.receive(sender, message)
 
     def peer_lost(self, node_id: NodeId) -> None:
         """Take note that the connection to a peer dropped: most likely its process died.
@@ -271,18 +302,27 @@ class Replica:
             raise self._failure
         self._pumping = True
         try:
-            self._intake.offer()
-            self._reads.ask()
-            self._perform_all()
-            self._apply_slice()
+            if self._room.waiting and self._held is not None:
+                return
+            self._turn()
             self._flush()
         except Exception as error:
             self._failure = error
             raise
         finally:
             self._pumping = False
-        if self._backlog or self._intake.has_queued:
+        if self._held is None and (self._intake.has_queued or self._may_apply):
             self._wake()
+
+    def _turn(self) -> None:
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._perform(held)
+        if self._held is None:
+            self._intake.offer()
+            self._reads.ask()
+            self._perform_all()
+            self._apply_slice()
 
     # --- out of the core --------------------------------------------------------------------------
 
@@ -293,7 +333,7 @@ class Replica:
         only worth its price after some of those, or if a write was durable at once.
         """
         more = True
-        while more and (ready := self._core.ready()) is not None:
+        while more and self._held is None and (ready := self._core.ready()) is not None:
             more = self._perform(ready) or bool(ready.committed)
         self._notice_role()
         if self._later is not None and not self._news_index:
@@ -307,8 +347,9 @@ class Replica:
 
     def _perform(self, ready: Ready) -> bool:
         """Do it all but apply; answer whether a write was durable at once."""
-        if ready.snapshot is not None:
-            self._install(ready.snapshot)
+        if ready.snapshot is not None and not self._install(ready.snapshot):
+            self._held = ready
+            return False
         self._send_all(ready.messages)
         if ready.messages and ready.token is not None:
             self._flush()  # the disks of the others are to work while this node's does
@@ -339,7 +380,7 @@ class Replica:
             return
         self._seen = now
         if before.role == "leader" and (now.role != "leader" or now.term != before.term):
-            self._intake.fail_after(self._core.commit_index, self._not_leader())
+            self._intake.fail_after(self._answerable_index, self._not_leader())
             self._server.stop()
         if now.leader_id != before.leader_id or now.term != before.term:
             self._reads.fail_unanswered(self._not_leader())
@@ -350,11 +391,26 @@ class Replica:
 
     # --- into the machine -------------------------------------------------------------------------
 
+    @property
+    def _may_apply(self) -> bool:
+        return bool(self._backlog) and not self._room.waiting
+
+    @property
+    def _answerable_index(self) -> int:
+        """Answer up to where those who proposed will hear the outcome from this node, and soon."""
+        return self._machine.applied_index if self._room.lasting else self._core.commit_index
+
     def _apply_slice(self) -> None:
-        entries = self._next_slice()
-        if not entries:
+        if not self._may_apply:
             return
-        results = self._machine.apply(entries)
+        entries = self._next_slice()
+        try:
+            results = self._machine.apply(entries)
+        except StorageFull:
+            self._backlog.extendleft(reversed(entries))
+            self._room.refused()
+            return
+        self._room.relieved()
         index = entries[-1].index
         self._core.applied(index)
         self._compaction.note_applied(entries)
@@ -409,12 +465,22 @@ class Replica:
         except Exception as error:
             self._failure = error
             raise
-        self._client.drop_unused()
+        if self._held is None:
+            self._client.drop_unused()
         self._wake()
 
-    def _install(self, meta: SnapshotMeta) -> None:
-        """Replace the state. The log's mark is written afterwards; see `recovery` for why."""
-        self._client.install(meta)
+    def _install(self, meta: SnapshotMeta) -> bool:
+        """Replace the state, and answer whether there was room for it.
+
+        The log's mark is written afterwards; see `recovery` for why. So without room nothing else
+        of this turn may be done either: until there is, this node is as one that hears nothing.
+        """
+        try:
+            self._client.install(meta)
+        except StorageFull:
+            self._room.refused()
+            return False
+        self._room.relieved()
         self._backlog.clear()
         self._compaction.installed(meta.index)
         self._installed_index = meta.index
@@ -422,6 +488,7 @@ class Replica:
         self._intake.fail_through(meta.index, self._not_leader())
         self._reads.serve(meta.index)
         self._observer.snapshot_installed(meta)
+        return True
 
 
 def _send_nothing(to: NodeId, data: bytes) -> None:

@@ -27,6 +27,10 @@ class ReplicaLimits:
     apply_entries: int = 64
     apply_bytes: int = 256 * 1024
     """One slice, one pump: so that the owner's loop is never held for more than milliseconds."""
+    room_ticks: int = 40
+    """A leader without room for its state waits so long for it; then it lets another voter lead."""
+    unapplied_bytes: int = 64 * 1024 * 1024
+    """A node without room for its state takes no more entries once so much is not applied."""
     election_ticks: int = 20
     """The same as the core's; a clock jump of more than half of it counts as a stall."""
     compaction: CompactionLimits = field(default_factory=CompactionLimits)
@@ -51,7 +55,7 @@ class ReplicaStatus:
     """A leader: its followers, sorted by id; else empty."""
     pending: int
     stalled: bool
-    """The disk is full; nothing is acknowledged until there is room."""
+    """The disk is full, under the log or the state; nothing is acknowledged until there is room."""
 
 
 class ReplicaObserver:
@@ -77,3 +81,6 @@ class ReplicaObserver:
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         """Take note that the whole state was replaced by the leader's."""
+
+    def stall_changed(self, stalled: bool) -> None:
+        """Take note that the disk is full, or that there is room again."""

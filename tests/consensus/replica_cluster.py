@@ -28,6 +28,7 @@ from paceline.consensus.replica import (
 from paceline.consensus.spool import MemorySource, MemorySpool
 from paceline.consensus.storage.memory import MemoryLogStorage
 from paceline.consensus.storage.protocol import LogWrite, SnapshotSource
+from paceline.errors import StorageFull
 
 
 class ListMachine:
@@ -38,6 +39,8 @@ class ListMachine:
         self.slices: list[int] = []
         self.snapshot_meta: SnapshotMeta | None = None
         self.saved = 0
+        self.full = False
+        """Set it to have no room: nothing is applied, saved or restored."""
         self._applied = 0
 
     @property
@@ -45,6 +48,7 @@ class ListMachine:
         return self._applied
 
     def apply(self, entries: Sequence[Entry]) -> list[Any]:
+        self._require_room()
         self.slices.append(len(entries))
         return [self._apply(entry) for entry in entries]
 
@@ -58,14 +62,27 @@ class ListMachine:
         self.commands.append(entry.data)
         return len(self.commands)
 
-    def save(self, done: Callable[[SnapshotSource], None], failed: object = None) -> None:
+    def save(
+        self,
+        done: Callable[[SnapshotSource], None],
+        failed: Callable[[StorageFull], None] | None = None,
+    ) -> None:
         self.saved += 1
+        if self.full:
+            assert failed is not None
+            failed(StorageFull("no room"))
+            return
         done(MemorySource(pack([self._applied, self.commands])))
 
     def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:
+        self._require_room()
         self._applied, self.commands = unpack(source.read(0, source.size))
         assert self._applied == meta.index
         self.snapshot_meta = meta
+
+    def _require_room(self) -> None:
+        if self.full:
+            raise StorageFull("no room")
 
     def make_durable(self, done: Callable[[int], None]) -> None:
         done(self._applied)
@@ -83,6 +100,8 @@ class Recorder(ReplicaObserver):
         self.applied_indexes: list[int] = []
         self.installed: list[SnapshotMeta] = []
         self.compactions: list[SnapshotMeta] = []
+        self.sent: list[tuple[str, bool]] = []
+        self.stalls: list[bool] = []
 
     def role_changed(self, status: ReplicaStatus) -> None:
         self.roles.append(status)
@@ -98,6 +117,12 @@ class Recorder(ReplicaObserver):
 
     def snapshot_installed(self, meta: SnapshotMeta) -> None:
         self.installed.append(meta)
+
+    def snapshot_sent(self, to: str, meta: SnapshotMeta, ok: bool) -> None:
+        self.sent.append((to, ok))
+
+    def stall_changed(self, stalled: bool) -> None:
+        self.stalls.append(stalled)
 
 
 class Node:
