@@ -64,6 +64,7 @@ class ClusterStatus:
             "members": self.members(),
             "tasks": queries.task_counts(self._connection),
             "discovery": self._discovery(),
+            "stalled": status.stalled,
             "warnings": self._warnings(tolerated),
         }
 

@@ -29,6 +29,8 @@ from paceline.tasks.machine import TaskMachine
 ELECTION_TICKS = {"wifi": 20, "wired": 10}
 """One to two seconds of silence, or half of that where the network does not stall."""
 HAND_OVER_S = 1.5
+SNAPSHOT_COPIES = 3
+"""As it was received, as it is checked, and in the state's write-ahead log until that is cut."""
 
 log = structlog.get_logger(__name__)
 
@@ -109,7 +111,7 @@ class Consensus:
             observer=self.loop,
             limits=ReplicaLimits(election_ticks=ticks),
             send_bulk=self._send_bulk,
-            spool=FileSpool(settings.directory),
+            spool=FileSpool(settings.directory, copies=SNAPSHOT_COPIES),
             first_context=SystemRandom().getrandbits(48),
         )
 

@@ -8,6 +8,7 @@ commit and answer, or one that forwards to its successor all come to the same.
 
 import asyncio
 import os
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,31 +90,39 @@ class Proposals:
         if self._waiting >= MAX_WAITING:
             raise Busy(f"{MAX_WAITING} commands wait already on this node; try again in a moment")
         request = Request(os.urandom(16), self._progress.index, command)
+        refusals: deque[Unavailable] = deque(maxlen=1)
         self._waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                answered = await self._until_answered(request)
+                answered = await self._until_answered(request, refusals)
                 await self._progress.reached(answered.index)
         except TimeoutError as error:
-            raise self._why_not(timeout_s) from error
+            raise self._why_not(timeout_s, refusals) from error
         finally:
             self._waiting -= 1
         return answered.result
 
-    def _why_not(self, timeout_s: float) -> PacelineError:
+    def _why_not(self, timeout_s: float, refusals: deque[Unavailable]) -> PacelineError:
         if not self._replicas.status.quorum_active:
             return NoQuorum(
                 "too few voters are connected to commit anything; the command was not confirmed "
                 f"within {timeout_s:g} s"
             )
-        return TimedOut(f"no answer within {timeout_s:g} s; whether it took effect is unknown")
+        reason = f"no answer within {timeout_s:g} s; whether it took effect is unknown"
+        if self._replicas.status.stalled:
+            reason += "; the disk of this node is full: make room, or ask another node"
+        elif refusals and isinstance(refusals[0], Busy):
+            reason += f"; the last refusal was: {refusals[0]}"
+        return TimedOut(reason)
 
-    async def _until_answered(self, request: Request) -> Answered:
+    async def _until_answered(self, request: Request, refusals: deque[Unavailable]) -> Answered:
+        """Offer it until the outcome is known; `refusals` keeps why the last offer had none."""
         pause_s = RETRY_FIRST_S
         while True:
             try:
                 return await self._offer(request)
-            except Unavailable:
+            except Unavailable as error:
+                refusals.append(error)
                 await self._pause(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LAST_S)
 

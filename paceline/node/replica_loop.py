@@ -7,6 +7,8 @@ thin skin that gives it both.
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from paceline.clock import Clock
 from paceline.consensus.replica import Decision, Replica, ReplicaObserver, ReplicaStatus
 from paceline.errors import PacelineError
@@ -23,6 +25,8 @@ REFRESH_TICKS = 4
 """Between looks at the membership; what this node itself changes is seen at once."""
 
 Listener = Callable[[ReplicaStatus], None]
+
+log = structlog.get_logger(__name__)
 
 
 class ReplicaLoop(ReplicaObserver):
@@ -76,6 +80,14 @@ class ReplicaLoop(ReplicaObserver):
     def leads(self) -> bool:
         """Answer whether this node leads, as far as it knows."""
         return self.status.role == "leader"
+
+    def stall_changed(self, stalled: bool) -> None:
+        """Say that the disk is full, or that there is room again."""
+        self.refresh()
+        if stalled:
+            log.warning("the disk is full: nothing is acknowledged until there is room")
+        else:
+            log.info("there is room on the disk again")
 
     def role_changed(self, status: ReplicaStatus) -> None:
         """Pass on what the replica noticed (it calls this inside `pump`)."""
