@@ -34,6 +34,7 @@ _RANGES = {
     "web_port": (0, 65535),
     "slots": (0, 256),
     "max_voters": (1, 9),
+    "replace_after_s": (10, 7 * 24 * 3600),
     "lease_ms": (500, 600_000),
     "grace_ms": (0, 600_000),
 }
@@ -66,6 +67,8 @@ class NodeSettings:
     """How many attempts run at once here; 0 = this node only votes and keeps."""
     labels: Mapping[str, str] = field(default_factory=dict)
     max_voters: int = 5
+    replace_after_s: int = 300
+    """A voter that is silent for longer is replaced by a learner, if there is one."""
     profile: Profile = "wifi"
     """`wired` has shorter election timeouts, for networks that do not stall."""
     insecure_lan: bool = False

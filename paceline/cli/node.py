@@ -46,6 +46,13 @@ def setting(*names: str, **attributes: Any) -> Callable[[F], F]:
 @setting("--slots", type=int, help="Attempts at once here; 0 = none, only vote and keep.")
 @setting("--label", "labels", multiple=True, metavar="K=V", help="Plans may ask for it.")
 @setting("--max-voters", type=int, help="Voters of the cluster at most (default 5).")
+@setting(
+    "--replace-after",
+    "replace_after_s",
+    type=int,
+    metavar="SECONDS",
+    help="When a silent voter is replaced by a learner (default 300).",
+)
 @setting("--profile", type=click.Choice(["wifi", "wired"]), help="How patient elections are.")
 @setting("--insecure-lan", is_flag=True, default=None, help="Allow a --bind beyond loopback.")
 @setting("--lease-ms", type=int, help="How long a silent worker keeps its work (10000).")

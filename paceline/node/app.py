@@ -45,6 +45,7 @@ from paceline.node.web.auth import read_or_make_token
 from paceline.node.web.server import WebServer
 from paceline.node.workshop import Workshop
 from paceline.settings import NodeSettings
+from paceline.tasks import queries_members
 from paceline.tasks.model import Resources, Vitals
 from paceline.tasks.view import PlanningSettings, Thresholds
 
@@ -242,6 +243,8 @@ class Node:
             alive=self._vitals.alive,
             clock=self._clock,
             max_voters=self._settings.max_voters,
+            replace_after_ms=self._settings.replace_after_s * 1000,
+            gone=self._gone,
         )
         self._start(self._heartbeats.run(), "heartbeats")
         self._start(self._coordinator.run(), "coordinator")
@@ -356,6 +359,9 @@ class Node:
 
     def _live_members(self) -> list[str]:
         return [node_id for node_id in self._network.members.ids if self._vitals.alive(node_id)]
+
+    def _gone(self) -> frozenset[str]:
+        return queries_members.gone(self._consensus.machine.connection)
 
     def _died(self, node_id: str) -> None:
         self._vitals.mark_dead(node_id)

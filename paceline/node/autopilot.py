@@ -1,19 +1,26 @@
-"""Looks after the set of voters, on whichever node leads: promotes learners that have caught up.
+"""Looks after the set of voters, on whichever node leads.
 
-A new member starts as a learner: it receives the log but has no say, so that a machine that is
-still loading, or was started by mistake, cannot hold up commits. When it has been caught up and
-alive for a moment it becomes a voter, while there are fewer than `max_voters`.
+What to do is decided in `electorate`, purely; here is what it is decided from, and the doing. The
+leader looks every quarter of a second, and at once when somebody is to go. Times count from when
+this node began to lead: a new leader knows nobody's past.
+
+A member that starts, or comes back, is a learner: it receives the log but has no say, so that a
+machine that is still loading, or was started by mistake, cannot hold up commits. When it has been
+caught up and alive for a moment it may become a voter.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 
 import structlog
 
 from paceline.clock import Clock
 from paceline.consensus.replica import ReplicaStatus
-from paceline.errors import Conflict, Unavailable
+from paceline.errors import Conflict, NotLeader, Unavailable
 from paceline.ids import NodeId
+from paceline.node.electorate import Change, HandOver, Situation, Step, decide, obstacle
 from paceline.node.replica_loop import ReplicaLoop
 
 log = structlog.get_logger(__name__)
@@ -32,8 +39,26 @@ def caught_up(status: ReplicaStatus) -> frozenset[NodeId]:
     return frozenset(near & set(status.membership.learners))
 
 
+class Stopwatch:
+    """Since when each of some nodes has been in a state without a break."""
+
+    def __init__(self) -> None:
+        self._since: dict[NodeId, int] = {}
+
+    def note(self, nodes: Iterable[NodeId], now_ms: int) -> None:
+        """Take note of who is in the state now; for all others the time is forgotten."""
+        self._since = {node_id: self._since.get(node_id, now_ms) for node_id in sorted(nodes)}
+
+    def longer_than(self, limit_ms: int, now_ms: int) -> tuple[NodeId, ...]:
+        """Answer those that have been in it for so long, the longest first."""
+        enough = [
+            (since, node) for node, since in self._since.items() if now_ms - since >= limit_ms
+        ]
+        return tuple(node_id for _, node_id in sorted(enough))
+
+
 class Autopilot:
-    """One decision every quarter second, made only by the leader."""
+    """One decision at a time, made only by the leader."""
 
     def __init__(
         self,
@@ -42,42 +67,129 @@ class Autopilot:
         alive: Callable[[NodeId], bool],
         clock: Clock,
         max_voters: int,
+        replace_after_ms: int,
+        gone: Callable[[], frozenset[NodeId]],
     ) -> None:
+        """`gone` answers who was revoked or has left, by this node's state."""
         self._replicas = replicas
         self._alive = alive
         self._clock = clock
         self._max_voters = max_voters
-        self._ready_since: dict[NodeId, int] = {}
+        self._replace_after_ms = replace_after_ms
+        self._gone = gone
+        self._steady = Stopwatch()
+        self._silent = Stopwatch()
+        self._departing: Counter[NodeId] = Counter()
+        self._wake = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._term = 0
+
+    def wake(self) -> None:
+        """Look now: somebody is to go, or has been revoked."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Look for ever."""
         while True:
-            await asyncio.sleep(INTERVAL_S)
-            promoted = self.candidate(self._replicas.status)
-            if promoted is not None:
-                await self._promote(promoted)
+            step = self.next_step(self._replicas.status)
+            if step is not None:
+                await self._make(step)
+            self._looked.set()
+            self._looked.clear()
+            try:
+                async with asyncio.timeout(INTERVAL_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+            self._wake.clear()
 
-    def candidate(self, status: ReplicaStatus) -> NodeId | None:
-        """Answer the learner to be promoted now, if any; the one that has waited longest."""
-        if status.role != "leader" or status.membership.joint:
-            self._ready_since.clear()
-            return None
-        now_ms = self._clock.monotonic_ms()
-        ready = {node_id for node_id in caught_up(status) if self._alive(node_id)}
-        self._ready_since = {
-            node_id: self._ready_since.get(node_id, now_ms) for node_id in sorted(ready)
-        }
-        if len(status.membership.voters) >= self._max_voters or not self._ready_since:
-            return None
-        node_id, since_ms = min(self._ready_since.items(), key=lambda item: (item[1], item[0]))
-        return node_id if now_ms - since_ms >= STABLE_MS else None
+    # --- departures -------------------------------------------------------------------------------
 
-    async def _promote(self, node_id: NodeId) -> None:
-        membership = self._replicas.status.membership
-        voters = tuple(sorted({*membership.voters, node_id}))
-        learners = tuple(each for each in membership.learners if each != node_id)
+    def obstacle(self, node_id: NodeId) -> str:
+        """Answer why a member cannot leave now, empty if it can. Raise NotLeader, Conflict."""
+        status = self._replicas.status
+        if status.role != "leader":
+            raise NotLeader(status.leader_id or None)
+        if status.membership.joint:
+            raise Unavailable("another change of the members is under way; try again in a moment")
+        return obstacle(self.situation(status), node_id)
+
+    @asynccontextmanager
+    async def without_vote(self, node_id: NodeId) -> AsyncIterator[None]:
+        """Keep a member from voting inside the block; enter it once it votes no more.
+
+        Raise NotLeader where this node stops leading first: its successor is to be asked. The
+        caller limits the time.
+        """
+        self._departing[node_id] += 1
         try:
-            await self._replicas.change_membership(voters, learners)
-            log.info("promoted to voter", node_id=node_id, voters=len(voters))
+            while not self._votes_not(node_id):
+                self.wake()
+                await self._looked.wait()
+            yield
+        finally:
+            self._departing[node_id] -= 1
+            self._departing += Counter()  # drops what has come down to nothing
+
+    def _votes_not(self, node_id: NodeId) -> bool:
+        self._replicas.refresh()
+        status = self._replicas.status
+        if status.role != "leader":
+            raise NotLeader(status.leader_id or None)
+        return not status.membership.joint and node_id not in status.membership.voters
+
+    # --- deciding ---------------------------------------------------------------------------------
+
+    def next_step(self, status: ReplicaStatus) -> Step | None:
+        """Answer what to do now, from this look and those before it."""
+        if status.role != "leader" or status.term != self._term:
+            self._steady, self._silent = Stopwatch(), Stopwatch()
+            self._term = status.term
+        if status.role != "leader" or status.membership.joint:
+            return None
+        return decide(self.situation(status))
+
+    def situation(self, status: ReplicaStatus) -> Situation:
+        """Answer the cluster as this leader sees it now."""
+        now_ms = self._clock.monotonic_ms()
+        members = status.membership
+        alive = {node_id for node_id in members.members if self._alive(node_id)}
+        self._steady.note(caught_up(status) & alive, now_ms)
+        self._silent.note(set(members.members) - alive - {status.node_id}, now_ms)
+        active = {peer.node_id for peer in status.peers if peer.recently_active}
+        return Situation(
+            leader=status.node_id,
+            voters=frozenset(members.voters),
+            learners=frozenset(members.learners),
+            answering=frozenset((active & alive) | {status.node_id}),
+            steady=self._steady.longer_than(STABLE_MS, now_ms),
+            missing=frozenset(self._silent.longer_than(self._replace_after_ms, now_ms)),
+            departing=frozenset(self._departing),
+            gone=self._gone(),
+            max_voters=self._max_voters,
+        )
+
+    # --- doing ------------------------------------------------------------------------------------
+
+    async def _make(self, step: Step) -> None:
+        try:
+            if isinstance(step, HandOver):
+                self._hand_over(step)
+            else:
+                await self._change(step)
         except (Conflict, Unavailable) as error:
-            log.debug("promotion waits", node_id=node_id, reason=str(error))
+            log.debug("a change of the members waits", why=step.reason, reason=str(error))
+
+    def _hand_over(self, step: HandOver) -> None:
+        """Start a transfer to the heir that is furthest; if it fails, the next look tries again."""
+        peers = [peer for peer in self._replicas.status.peers if peer.node_id in step.heirs]
+        if peers:
+            heir = max(peers, key=lambda peer: (peer.match, peer.node_id)).node_id
+            log.info("hands over", to=heir, why=step.reason)
+            self._replicas.replica.transfer(heir)
+            self._replicas.wake()
+
+    async def _change(self, step: Change) -> None:
+        voters, learners = tuple(sorted(step.voters)), tuple(sorted(step.learners))
+        await self._replicas.change_membership(voters, learners)
+        log.info("members changed", voters=voters, learners=learners, why=step.reason)

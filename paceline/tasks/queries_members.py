@@ -77,6 +77,12 @@ def revoked(connection: sqlite3.Connection) -> frozenset[str]:
     return frozenset(node_id for (node_id,) in rows)
 
 
+def gone(connection: sqlite3.Connection) -> frozenset[str]:
+    """Answer the ids of all nodes that were thrown out or have left."""
+    rows = connection.execute("SELECT node_id FROM members WHERE status <> 'member'")
+    return frozenset(node_id for (node_id,) in rows)
+
+
 def trusted(connection: sqlite3.Connection) -> frozenset[str]:
     """Answer the ids of the members that may run sensitive work."""
     rows = connection.execute("SELECT node_id FROM members WHERE trusted AND status = 'member'")
