@@ -34,7 +34,7 @@ _RANGES = {
     "web_port": (0, 65535),
     "slots": (0, 256),
     "max_voters": (1, 9),
-    "replace_after_s": (10, 7 * 24 * 3600),
+    "replace_after_s": (1, 7 * 24 * 3600),
     "lease_ms": (500, 600_000),
     "grace_ms": (0, 600_000),
 }
@@ -176,7 +176,7 @@ def _check(settings: NodeSettings) -> None:
 
 
 def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.removesuffix("_s").replace("_", "-")
 
 
 def _check_bind(settings: NodeSettings) -> None:

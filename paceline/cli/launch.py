@@ -22,7 +22,7 @@ CLOCK_SLACK_S = 2.0
 
 _VARIABLES = frozenset(
     f"PACELINE_{name.upper()}"
-    for name in (*(field.name for field in fields(NodeSettings)), "label", "token_file")
+    for name in (*(field.name for field in fields(NodeSettings)), "label", "token_file", "replace_after")
 )
 
 
@@ -37,6 +37,7 @@ def arguments(settings: NodeSettings) -> list[str]:
         said += [_option(name), str(getattr(settings, name))]
     for name in ("lease_ms", "grace_ms", "log_level", "log_format"):
         said += [_option(name), str(getattr(settings, name))]
+    said += ["--replace-after", str(settings.replace_after_s)]
     for address in settings.join:
         said += ["--join", address]
     for key, value in settings.labels.items():
