@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
 from paceline.errors import InvalidSettings
+from paceline.tokens import PRESET_MAX, parse_token
 
 DEFAULT_PORT = 7433
 DEFAULT_WEB_PORT = 7430
-TOKEN_LENGTH_MIN = 16
-TOKEN_LENGTH_MAX = 512
+TOKEN_LENGTH_MAX = PRESET_MAX
 JOIN_MAX = 64
 LABELS_MAX = 64
 
@@ -52,8 +52,9 @@ class NodeSettings:
     data_dir: Path
     name: str
     """What people call this machine; need not be unique."""
-    bind: str = "127.0.0.1"
-    """The address that peers connect to. Not loopback only with `insecure_lan`."""
+    bind: str = "::"
+    """The address that peers connect to; `::` and `0.0.0.0` are all of this machine. Whoever has
+    not proven to know the token learns nothing there but where the node is."""
     port: int = DEFAULT_PORT
     """For peers; 0 = any free one."""
     web_port: int = DEFAULT_WEB_PORT
@@ -71,7 +72,8 @@ class NodeSettings:
     """A voter that is silent for longer is replaced by a learner, if there is one."""
     profile: Profile = "wifi"
     """`wired` has shorter election timeouts, for networks that do not stall."""
-    insecure_lan: bool = False
+    approve: bool = False
+    """Of a founder: a person confirms each newcomer of the cluster."""
     lease_ms: int = 10_000
     grace_ms: int = 2_000
     log_level: str = "info"
@@ -111,7 +113,8 @@ def load(
     if unknown:
         raise InvalidSettings(f"there is no setting {', '.join(sorted(unknown))}")
     token_file = said.pop("token_file", None)
-    said["token"] = _token(said.get("token"), token_file, environ, stdin)
+    token = _token(said.get("token"), token_file, environ, stdin)
+    said["token"] = parse_token(token) if token is not None else None
     said["data_dir"] = _absolute(said.get("data_dir") or default_data_dir(environ))
     said.setdefault("name", default_name())
     said.setdefault("slots", default_slots())
@@ -181,29 +184,17 @@ def _option(name: str) -> str:
 
 def _check_bind(settings: NodeSettings) -> None:
     try:
-        address = ipaddress.ip_address(settings.bind)
+        ipaddress.ip_address(settings.bind)
     except ValueError:
         raise InvalidSettings(
             f"--bind {settings.bind!r} is not an IP address; name the one that peers reach"
         ) from None
-    if not address.is_loopback and not settings.insecure_lan:
-        raise InvalidSettings(
-            f"--bind {settings.bind} is refused: nodes do not authenticate each other yet, so "
-            "anybody who reaches that address could run commands on this machine. If everybody on "
-            "that network may do so, say --insecure-lan; otherwise stay on 127.0.0.1"
-        )
 
 
 def _check_token(token: str | None) -> None:
-    if token is None:
-        return
-    if not TOKEN_LENGTH_MIN <= len(token) <= TOKEN_LENGTH_MAX:
-        raise InvalidSettings(
-            f"the token has {len(token)} characters and must have {TOKEN_LENGTH_MIN} to "
-            f"{TOKEN_LENGTH_MAX}; `openssl rand -hex 32` makes a good one"
-        )
-    if any(not "!" <= character <= "~" for character in token):
-        raise InvalidSettings("the token must be plain ASCII without spaces")
+    """Tell a mistyped token; a wrong one only the cluster can tell."""
+    if token is not None and parse_token(token) != token:
+        raise InvalidSettings("the token is not in its one spelling; `tokens.parse_token` gives it")
 
 
 def _check_lists(settings: NodeSettings) -> None:

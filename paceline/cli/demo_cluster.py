@@ -22,6 +22,7 @@ from paceline.cli.client import Client, Document
 from paceline.cli.demo_stop import Stop
 from paceline.errors import PacelineError, TimedOut
 from paceline.settings import NodeSettings
+from paceline.tokens import new_token
 
 NAMES = ("ann", "bo", "cy")
 SLOTS = 2
@@ -61,6 +62,7 @@ class Cluster:
     def __init__(self, directory: Path, stop: Stop) -> None:
         self._directory = directory
         self._stop = stop
+        self._token = new_token()
         self.nodes: list[Node] = []
         _adopt_orphans()
 
@@ -82,6 +84,8 @@ class Cluster:
         settings = NodeSettings(
             data_dir=self._directory / name,
             name=name,
+            bind="127.0.0.1",
+            token=self._token,
             port=0,
             web_port=0,
             join=join,

@@ -43,7 +43,7 @@ def arguments(settings: NodeSettings) -> list[str]:
     for key, value in settings.labels.items():
         said += ["--label", f"{key}={value}"]
     said += [] if settings.mdns else ["--no-mdns"]
-    return [*said, "--insecure-lan"] if settings.insecure_lan else said
+    return [*said, "--approve"] if settings.approve else said
 
 
 def _option(name: str) -> str:

@@ -30,7 +30,7 @@ def setting(*names: str, **attributes: Any) -> Callable[[F], F]:
 @click.command()
 @options.data_dir
 @setting("--name", help="What to call this machine (default: its host name).")
-@setting("--bind", metavar="IP", help="Where peers connect to (default 127.0.0.1).")
+@setting("--bind", metavar="IP", help="Where peers connect to (default: all addresses).")
 @setting("--port", type=int, help=f"For peers; 0 = any free one (default {DEFAULT_PORT}).")
 @setting(
     "--web-port", type=int, help=f"For this command and the page (default {DEFAULT_WEB_PORT})."
@@ -54,7 +54,12 @@ def setting(*names: str, **attributes: Any) -> Callable[[F], F]:
     help="When a silent voter is replaced by a learner (default 300).",
 )
 @setting("--profile", type=click.Choice(["wifi", "wired"]), help="How patient elections are.")
-@setting("--insecure-lan", is_flag=True, default=None, help="Allow a --bind beyond loopback.")
+@setting(
+    "--approve",
+    is_flag=True,
+    default=None,
+    help="When founding: a person confirms each newcomer (`paceline approve`).",
+)
 @setting("--lease-ms", type=int, help="How long a silent worker keeps its work (10000).")
 @setting("--grace-ms", type=int, help="What is waited beyond the lease (2000).")
 @setting("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))

@@ -33,7 +33,8 @@ from paceline.node.death_watch import DeathWatch
 from paceline.node.founding import Settled
 from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
-from paceline.node.logging import configure
+from paceline.node.logging import configure, somebody_reads
+from paceline.node.members import follow_members
 from paceline.node.network import Network
 from paceline.node.planning import Planning
 from paceline.node.proposals import Proposals
@@ -82,8 +83,9 @@ class Node:
         self._started_ms = self._clock.now_ms()
         self._stopping = asyncio.Event()
         self._slots = settings.slots
+        self._made_token = False
         self._failure: BaseException | None = None
-        self._background: list[asyncio.Task[None]] = []
+        self._background: list[asyncio.Task[Any]] = []
         self._resources: tuple[int, Resources] = (0, Resources())
 
     def stop(self) -> None:
@@ -112,7 +114,7 @@ class Node:
         if self._failure is not None:
             raise self._failure
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _start(self, work: Coroutine[Any, Any, object], name: str) -> None:
         self._background.append(self._group.create_task(work, name=name))
 
     # --- living -----------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ class Node:
             remember(settled, data_dir)
         self._announce()
         await self._open_work(data_dir, stack)
+        await self._take_identity(settled, new=new)
         web = await self._open_web(data_dir, stack)
         self._say_ready(data_dir, web)
         await self._stopping.wait()
@@ -189,6 +192,31 @@ class Node:
             clock=self._clock,
         )
         self._start(self._watched(consensus.loop.run()), "consensus")
+
+    async def _take_identity(self, settled: Settled, *, new: bool) -> None:
+        """Follow what the log says of token and members; a founder writes its first words."""
+        network, consensus = self._network, self._consensus
+        connection = consensus.machine.connection
+        follow_members(network.members, connection, consensus.progress)
+        network.admitting.attach(consensus.loop, self._proposals, connection)
+        founding = network.credentials.found(
+            connection=connection,
+            proposals=self._proposals,
+            replicas=consensus.loop,
+            cluster_id=settled.cluster_id,
+            node_id=network.node_id,
+            public_key=network.keys.public,
+            name=self._settings.name,
+            approve=self._settings.approve,
+        )
+        if settled.founded and new:
+            self._made_token = self._settings.token is None
+            record = await self._unless_stopped(founding)
+            if record is not None:
+                await network.credentials.use(record.token)
+        else:
+            self._start(founding, "founding")
+        self._start(network.credentials.follow(connection, consensus.progress), "credentials")
 
     async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a part without which the node is of no use; its failure stops the node."""
@@ -334,8 +362,18 @@ class Node:
         }
         data_dir.write_json("node.json", document)
         print(f"ready {self._network.node_id} {document['page_url']}", flush=True)
-        print(f"add a machine: paceline node start --join {document['address']}", file=sys.stderr)
+        self._say_how_to_join(str(document["address"]))
         gc.freeze()  # what is here now stays: no collection needs to look at it again
+
+    def _say_how_to_join(self, address: str) -> None:
+        """Print the command that adds a machine, with the token if this node has just made it.
+
+        A file keeps what is written to it, and so does a journal: there the token is not said.
+        """
+        show = self._made_token and somebody_reads(sys.stderr)
+        token = f" --token {self._network.credentials.token}" if show else ""
+        how = "" if show else "  (with the token that `paceline token show` prints)"
+        print(f"add a machine: paceline node start --join {address}{token}{how}", file=sys.stderr)
 
     async def _wind_down(self) -> None:
         """Leave the others in order: work is given back, leadership handed over."""

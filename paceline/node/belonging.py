@@ -6,7 +6,7 @@ identity, and says what to do.
 """
 
 from paceline.clock import Clock
-from paceline.errors import CorruptStorage
+from paceline.errors import CorruptStorage, InvalidSettings
 from paceline.node.data_dir import DataDir
 from paceline.node.founding import Founding, Settled
 from paceline.node.network import Network
@@ -20,7 +20,7 @@ async def belong(
 ) -> tuple[Settled, bool]:
     """Answer the node's cluster, and whether it is new to it; asks around for as long as it takes.
 
-    Raise CorruptStorage if the node's log is gone.
+    Raise CorruptStorage if the node's log is gone, InvalidSettings if it has no token to join with.
     """
     known = data_dir.read_json(FILE)
     if known is not None:
@@ -51,13 +51,22 @@ def remember(settled: Settled, data_dir: DataDir) -> None:
 
 
 async def _settle(settings: NodeSettings, network: Network, clock: Clock) -> Settled:
-    if not settings.join and settings.token is None and not settings.insecure_lan:
+    keys = network.credentials.keys
+    if keys is None:
+        if settings.join:
+            raise InvalidSettings(
+                "joining a cluster takes its token: `paceline token show` on a member prints it; "
+                "give it with --token-file, PACELINE_TOKEN or --token"
+            )
         return Founding.alone()
+    if not settings.join and not settings.mdns:
+        return Founding.alone()  # there is no way in which another could be found
     founding = Founding(
         own=lambda: network.discovery.own,
         addresses=settings.join,
         known=lambda: network.discovery.contacts,
         learn=network.discovery.learn,
+        keys=keys,
         clock=clock,
     )
     return await founding.settle()

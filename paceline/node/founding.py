@@ -1,50 +1,48 @@
 """A node's first minutes: found a cluster, or find one to join.
 
-A node with nothing to go by (no token, no `--join`) founds a cluster at once. Any other asks
-around: it greets the addresses it was given and the nodes that discovery finds with its own cluster
-hint.
+A node without a token founds a cluster at once. Any other asks around: it greets the addresses it
+was given and the nodes that discovery finds with its own cluster hint.
 
-* Somebody has a cluster of that hint: ask to be let in.
+* Somebody has a cluster of that hint: ask to be let in (see `admission`).
 * Everybody found is as new as this node: after a while in which all have had time to be found, the
   one with the lowest node id founds, and the others join it. An address given with `--join` that
   does not answer forbids founding: behind it may be the cluster that is meant.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import structlog
 
 from paceline.clock import Clock
-from paceline.codec import decode, encode
 from paceline.discovery.fixed import with_proven_host
 from paceline.discovery.record import Contact, without_scoped
 from paceline.errors import PacelineError
 from paceline.ids import NodeId, new_id
+from paceline.node.admission import (
+    MESSAGES,
+    JoinAnswer,
+    Message,
+    Met,
+    Visit,
+    WrongToken,
+    decode_message,
+)
+from paceline.node.approval import approval_code
 from paceline.node.greeting import greet, join
 from paceline.node.hello import Hello, HelloReply
-from paceline.node.members import JoinAnswer, JoinRequest
+from paceline.node.token import TokenKeys
 
 SETTLE_MS = 2_500
 """So long a node looks for others of its token before it may found: mDNS needs 1.3 s."""
 PAUSE_S = 0.2
 GREET_TIMEOUT_S = 1.0
+CHALLENGE_TIMEOUT_S = 3.0
 JOIN_TIMEOUT_S = 12.0
 FRESH_MS = 10_000
 """A node not heard of for longer does not count as still looking."""
-OPEN_HINT = "open"
-"""The hint of clusters without a preset token."""
-
 log = structlog.get_logger(__name__)
-
-
-def cluster_hint(token: str | None) -> str:
-    """Answer what tells clusters apart on the network without telling the token."""
-    if not token:
-        return OPEN_HINT
-    return hashlib.sha256(b"paceline cluster hint\0" + token.encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +81,15 @@ class Founding:
         addresses: Iterable[str],
         known: Callable[[], Iterable[Contact]],
         learn: Callable[[Contact], None],
+        keys: TokenKeys,
         clock: Clock,
     ) -> None:
         """Wire it: `known` answers what discovery has found, `learn` tells it what greetings bring.
 
-        `addresses` are those given with `--join`.
+        `addresses` are those given with `--join`, `keys` those of the token.
         """
         self._own = own
+        self._keys = keys
         self._addresses = tuple(address for address in addresses if address not in own().joins)
         self._known = known
         self._learn = learn
@@ -140,8 +140,7 @@ class Founding:
                 self._tell(address, str(error))
             return None
         self._around.unanswered.discard(address)
-        for contact in (with_proven_host(reply.hello.contact, address), *reply.members):
-            self._learn(contact)
+        self._learn(with_proven_host(reply.hello.contact, address))
         return reply
 
     def _has_cluster(self, address: str, reply: HelloReply) -> bool:
@@ -152,26 +151,45 @@ class Founding:
             self._around.unanswered.add(address)
             self._tell(address, "the node there has another token; check --token")
             return False
-        if not reply.hello.cluster_id:
+        if not other.founded:
             self._around.looking[other.node_id] = self._clock.monotonic_ms()
             return False
         return True
 
     async def _join(self, address: str) -> Settled | None:
-        own = self._own()
-        request = encode(JoinRequest(without_scoped(own), own.cluster_hint))
+        visit = Visit(without_scoped(self._own()), self._keys)
         try:
-            answer = decode(JoinAnswer, await join(address, request, JOIN_TIMEOUT_S))
+            met = visit.meet(await ask(address, visit.opening, CHALLENGE_TIMEOUT_S))
+            answer = visit.judge(met, await ask(address, met.proof, JOIN_TIMEOUT_S))
         except PacelineError as error:
+            if isinstance(error, WrongToken) and address in self._addresses:
+                self._around.unanswered.add(address)
             self._tell(address, str(error))
             return None
         if not answer.accepted:
-            self._tell(address, answer.reason)
+            await self._wait_for(address, answer, met)
             return None
         return Settled(answer.cluster_id, founded=False, members=answer.members)
+
+    async def _wait_for(self, address: str, answer: JoinAnswer, met: Met) -> None:
+        """Say why we are not in, and to whom a person has to show which code."""
+        if answer.pending and answer.fresh:
+            code = await approval_code(met.transcript)
+            self._tell(
+                "",
+                f"a person must confirm this node: `paceline approve {code}` on any "
+                "member, if that shows the same code",
+            )
+        elif not answer.pending:
+            self._tell(address, answer.reason)
 
     def _tell(self, address: str, reason: str) -> None:
         """Say once per address and reason why we are still waiting."""
         if self._told.get(address) != reason:
             self._told[address] = reason
             log.warning("not joined yet, trying again", address=address, reason=reason)
+
+
+async def ask(address: str, message: Message, timeout_s: float) -> Message:
+    """Put one message of an admission to `HOST:PORT` and answer what comes back."""
+    return decode_message(await join(address, MESSAGES.encode(message), timeout_s))

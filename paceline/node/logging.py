@@ -1,6 +1,8 @@
 """How a node speaks of itself: one line per event on stderr, for people or for programs."""
 
 import logging
+import os
+import stat
 import sys
 from typing import TextIO
 
@@ -30,3 +32,12 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, stream=output, format="%(name)s: %(message)s")
+
+
+def somebody_reads(stream: TextIO) -> bool:
+    """Answer whether a terminal or a pipe takes what is written, not a file or a journal."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stream.isatty() or stat.S_ISFIFO(mode)

@@ -1,6 +1,7 @@
 """A node's sockets and what it knows of other nodes: strangers, members, discovery."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from random import Random, SystemRandom
 
 from paceline import __version__
@@ -8,13 +9,15 @@ from paceline.clock import Clock
 from paceline.discovery.discovery import Discovery
 from paceline.discovery.record import Contact
 from paceline.errors import Unavailable
+from paceline.node.admitting import Admitting
 from paceline.node.calls import Calls
+from paceline.node.credentials import Credentials
 from paceline.node.data_dir import DataDir
-from paceline.node.founding import cluster_hint
 from paceline.node.greeting import Greeting, Hello, HelloReply, greet
 from paceline.node.keys import NodeKeys, load_or_create_keys
 from paceline.node.members import Members
 from paceline.node.ports import candidate_ports, remember_port
+from paceline.node.token import TokenKeys
 from paceline.node.transport import Transport
 from paceline.settings import NodeSettings
 
@@ -28,6 +31,9 @@ class Network:
         self._settings = settings
         self._clock = clock
         self.node_id = ""
+        self.credentials = Credentials(given=settings.token)
+        self.keys: NodeKeys
+        self.admitting: Admitting
         self.greeting: Greeting
         self.transport: Transport
         self.calls: Calls
@@ -39,16 +45,28 @@ class Network:
 
         Raise Unavailable if the ports are taken, CorruptStorage for damaged keys.
         """
-        keys = load_or_create_keys(data_dir.path)
+        self.keys = keys = load_or_create_keys(data_dir.path)
         self.node_id = keys.node_id
+        await self.credentials.begin()
         await self._open_sockets(keys, data_dir, stack)
         self.discovery = self._make_discovery(data_dir, keys.public)
         self.members = Members(
-            node_id=self.node_id,
-            transport=self.transport,
-            calls=self.calls,
-            discovery=self.discovery,
+            node_id=self.node_id, transport=self.transport, discovery=self.discovery
         )
+        self.admitting = Admitting(
+            node_id=self.node_id,
+            discovery=self.discovery,
+            members=self.members,
+            calls=self.calls,
+            credentials=self.credentials,
+            clock=self._clock,
+        )
+        self.credentials.on_change(self._announce_hint)
+
+    def _announce_hint(self, keys: TokenKeys) -> None:
+        own = self.discovery.own
+        if own.cluster_hint != keys.hint:
+            self.discovery.announce(replace(own, cluster_hint=keys.hint))
 
     async def _open_sockets(self, keys: NodeKeys, data_dir: DataDir, stack: AsyncExitStack) -> None:
         """Listen for strangers and for members, at ports that can be had."""
@@ -79,10 +97,10 @@ class Network:
         return self.members.allowed(public_key)
 
     def _answer(self, hello: Hello) -> HelloReply:
-        return self.members.answer(hello)
+        return self.admitting.answer(hello)
 
     async def _join(self, body: bytes, address: str) -> bytes:
-        return await self.members.handle_join(body, address)
+        return await self.admitting.handle(body, address)
 
     def _make_discovery(self, data_dir: DataDir, public_key: bytes) -> Discovery:
         settings = self._settings
@@ -93,7 +111,7 @@ class Network:
             join_port=self.greeting.port,
             control_port=self.transport.control_port,
             bulk_port=self.transport.bulk_port,
-            cluster_hint=cluster_hint(settings.token),
+            cluster_hint=self.credentials.keys.hint if self.credentials.keys else "",
             name=settings.name,
             version=__version__,
             founded=data_dir.read_json("cluster.json") is not None,
@@ -111,4 +129,4 @@ class Network:
 
     async def _greet(self, address: str) -> list[Contact]:
         reply = await greet(address, Hello(self.discovery.own), GREET_TIMEOUT_S)
-        return [reply.hello.contact, *reply.members]
+        return [reply.hello.contact]

@@ -37,7 +37,7 @@ class RealNode:
         return paceline(*arguments, given=given, PACELINE_DATA_DIR=str(self.data_dir))
 
     def start(self, *arguments: str) -> Ended:
-        always = ("node", "start", "--detach", "--no-mdns", "--port", "0")
+        always = ("node", "start", "--detach", "--no-mdns", "--bind", "127.0.0.1", "--port", "0")
         return self.run(*always, *(arguments or ("--web-port", "0")))
 
     @property

@@ -16,6 +16,7 @@ from paceline.errors import PacelineError
 
 T = TypeVar("T")
 
+TOKEN = "a-token-of-these-tests-only"
 START_S = 60.0
 PAUSE_S = 0.05
 ENDED = {"completed", "failed", "cancelled"}
@@ -135,7 +136,12 @@ class Cluster:
 
     def __init__(self, directory: Path, size: int, options: Sequence[str] = ()) -> None:
         self.nodes = [
-            Node(f"n{number}", directory / f"n{number}", ["--slots", "2", "--no-mdns", *options])
+            Node(
+                f"n{number}",
+                directory / f"n{number}",
+                ["--bind", "127.0.0.1", "--slots", "2", "--no-mdns", *options],
+                environment={"PACELINE_TOKEN": TOKEN},
+            )
             for number in range(1, size + 1)
         ]
 

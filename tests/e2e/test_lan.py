@@ -38,7 +38,7 @@ class Machine(Node):
         super().__init__(
             name=f"m{host}",
             directory=directory / f"m{host}",
-            options=["--bind", lan.address(host), "--insecure-lan", "--slots", "1"],
+            options=["--bind", lan.address(host), "--slots", "1"],
             prefix=["ip", "netns", "exec", lan.namespace(host)],
             environment={"PACELINE_TOKEN": TOKEN},
         )

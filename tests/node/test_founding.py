@@ -5,28 +5,25 @@ from collections.abc import Callable
 
 import pytest
 
-from paceline.codec import decode, encode
+from paceline.clock import SystemClock
 from paceline.discovery.record import Contact
 from paceline.node import founding
-from paceline.node.founding import (
-    FRESH_MS,
-    SETTLE_MS,
-    Founding,
-    Settled,
-    Surroundings,
-    cluster_hint,
+from paceline.node.admission import (
+    MESSAGES,
+    Doorkeeper,
+    JoinAnswer,
+    Opening,
+    Proof,
+    decode_message,
 )
+from paceline.node.founding import FRESH_MS, SETTLE_MS, Founding, Settled, Surroundings
 from paceline.node.greeting import Greeting, Hello, HelloReply
 from paceline.node.keys import new_keys
-from paceline.node.members import JoinAnswer, JoinRequest
+from paceline.node.token import TokenKeys
 from tests.clocks import ManualClock
 
-
-def test_the_hint_tells_tokens_apart_and_gives_none_away() -> None:
-    hints = {cluster_hint(token) for token in (None, "one-token-of-mine", "another-of-mine")}
-    assert len(hints) == 3
-    assert not any("mine" in hint for hint in hints)
-    assert cluster_hint("one-token-of-mine") == cluster_hint("one-token-of-mine")
+OURS = TokenKeys("h", b"k" * 32)
+OTHERS = TokenKeys("other", b"o" * 32)
 
 
 def test_the_lowest_id_founds_once_all_had_time_to_be_found() -> None:
@@ -45,29 +42,46 @@ def test_an_address_that_does_not_answer_forbids_founding() -> None:
 class Stranger:
     """A node with a greeting socket and nothing else."""
 
-    def __init__(self, *, hint: str, cluster_id: str = "", accepts: bool = True) -> None:
-        self.hint = hint
+    def __init__(
+        self, *, keys: TokenKeys, hint: str = "", cluster_id: str = "", accepts: bool = True
+    ) -> None:
+        self.keys = keys
+        self.hint = hint or keys.hint
         self.cluster_id = cluster_id
         self.accepts = accepts
         self.asked: list[str] = []
+        self.openings = 0
         self.greeting = Greeting(bind_host="127.0.0.1", answer=self._answer, join=self._join)
 
     async def open(self) -> Contact:
         await self.greeting.open()
-        self.contact = contact_at(self.greeting.port, self.hint)
+        self.contact = contact_at(self.greeting.port, self.hint, founded=bool(self.cluster_id))
+        self.door = Doorkeeper(own=lambda: self.contact, clock=SystemClock())
         return self.contact
 
     def _answer(self, hello: Hello) -> HelloReply:
-        return HelloReply(Hello(self.contact, self.cluster_id))
+        return HelloReply(Hello(self.contact))
 
     async def _join(self, body: bytes, address: str) -> bytes:
-        self.asked.append(decode(JoinRequest, body).contact.node_id)
-        if self.accepts:
-            return encode(JoinAnswer(True, "", self.cluster_id, (self.contact,)))
-        return encode(JoinAnswer(False, "no room"))
+        message = decode_message(body)
+        if isinstance(message, Opening):
+            self.openings += 1
+            challenge = self.door.challenge(
+                message, self.keys, cluster_id=self.cluster_id, has_work=False
+            )
+            return MESSAGES.encode(challenge)
+        assert isinstance(message, Proof)
+        proven = self.door.verify(message, self.keys, cluster_id=self.cluster_id)
+        self.asked.append(proven.standing.contact.node_id)
+        answer = (
+            JoinAnswer(True, "", self.cluster_id, (self.contact,))
+            if self.accepts
+            else JoinAnswer(False, "no room")
+        )
+        return MESSAGES.encode(proven.verdict(answer))
 
 
-def contact_at(port: int, hint: str) -> Contact:
+def contact_at(port: int, hint: str, *, founded: bool = False) -> Contact:
     keys = new_keys()
     return Contact(
         node_id=keys.node_id,
@@ -77,7 +91,7 @@ def contact_at(port: int, hint: str) -> Contact:
         control_port=port + 1,
         bulk_port=port + 2,
         cluster_hint=hint,
-        founded=False,
+        founded=founded,
     )
 
 
@@ -85,13 +99,12 @@ async def settle(
     stranger: Stranger,
     clock: ManualClock,
     *,
-    own_hint: str,
     until: Callable[[], bool],
     own_ids: list[str] | None = None,
 ) -> Settled | None:
     """Answer how a newcomer that was given the stranger's address settles, or None if it waits."""
     there = await stranger.open()
-    own = contact_at(9, own_hint)
+    own = contact_at(9, OURS.hint)
     if own_ids is not None:
         own_ids.append(own.node_id)
     work = Founding(
@@ -99,6 +112,7 @@ async def settle(
         addresses=there.joins,
         known=tuple,
         learn=lambda contact: None,
+        keys=OURS,
         clock=clock,
     )
     async with asyncio.TaskGroup() as group:
@@ -121,35 +135,40 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_newcomer_joins_the_cluster_that_it_was_pointed_to() -> None:
-    stranger = Stranger(hint="h", cluster_id="c1")
-    settled = asyncio.run(settle(stranger, ManualClock(), own_hint="h", until=lambda: False))
+    stranger = Stranger(keys=OURS, cluster_id="c1")
+    settled = asyncio.run(settle(stranger, ManualClock(), until=lambda: False))
     assert settled == Settled("c1", founded=False, members=(stranger.contact,))
     assert len(stranger.asked) == 1
 
 
 def test_it_asks_again_when_it_is_refused() -> None:
-    stranger = Stranger(hint="h", cluster_id="c1", accepts=False)
+    stranger = Stranger(keys=OURS, cluster_id="c1", accepts=False)
     clock = ManualClock()
-    settled = asyncio.run(
-        settle(stranger, clock, own_hint="h", until=lambda: len(stranger.asked) > 2)
-    )
+    settled = asyncio.run(settle(stranger, clock, until=lambda: len(stranger.asked) > 2))
     assert settled is None
 
 
 def test_another_token_is_another_cluster_and_nothing_is_founded_instead() -> None:
-    stranger = Stranger(hint="other", cluster_id="c1")
+    stranger = Stranger(keys=OTHERS, cluster_id="c1")
     clock = ManualClock()
     late = clock.now_ms() + 20 * SETTLE_MS
-    settled = asyncio.run(
-        settle(stranger, clock, own_hint="h", until=lambda: clock.now_ms() > late)
-    )
+    settled = asyncio.run(settle(stranger, clock, until=lambda: clock.now_ms() > late))
     assert settled is None
-    assert stranger.asked == []
+    assert stranger.openings == 0
+
+
+def test_an_impostor_with_the_right_hint_gets_no_proof() -> None:
+    """The hint can be had by anybody who listens; it opens nothing."""
+    stranger = Stranger(keys=TokenKeys(OURS.hint, b"a guess".ljust(32)), cluster_id="c1")
+    clock = ManualClock()
+    settled = asyncio.run(settle(stranger, clock, until=lambda: stranger.openings > 2))
+    assert settled is None
+    assert stranger.asked == [], "who cannot prove first is shown nothing"
 
 
 def test_of_two_newcomers_only_the_one_with_the_lower_id_founds() -> None:
     for _ in range(6):  # the ids are random: both outcomes come up
-        stranger = Stranger(hint="h")
+        stranger = Stranger(keys=OURS)
         clock = ManualClock()
         late = clock.now_ms() + 4 * SETTLE_MS
         result, own_id = asyncio.run(two_newcomers(stranger, clock, late))
@@ -164,7 +183,5 @@ async def two_newcomers(
     stranger: Stranger, clock: ManualClock, late: int
 ) -> tuple[Settled | None, str]:
     own_ids: list[str] = []
-    result = await settle(
-        stranger, clock, own_hint="h", until=lambda: clock.now_ms() > late, own_ids=own_ids
-    )
+    result = await settle(stranger, clock, until=lambda: clock.now_ms() > late, own_ids=own_ids)
     return result, own_ids[0]
