@@ -141,7 +141,7 @@ class Lab:
         self._trace = trace or (lambda node_id, event: None)
 
     @staticmethod
-    def of(*voters: str, learners: Sequence[str] = (), **options: int) -> "Lab":
+    def of(*voters: str, learners: Sequence[str] = (), **options: Any) -> "Lab":
         """Answer a cluster that has just been founded by these members together."""
         lab = Lab()
         for node_id in [*voters, *learners]:
@@ -155,7 +155,7 @@ class Lab:
     def add(self, node: Node) -> None:
         self.nodes[node.config.node_id] = node
 
-    def join(self, node_id: str, **options: int) -> None:
+    def join(self, node_id: str, **options: Any) -> None:
         """Add a node that knows nothing yet."""
         self.add(Node(CoreConfig(node_id, **options), StoredLog(HardState(), None, ())))
 

@@ -128,7 +128,7 @@ class Scenario:
         hard_state = HardState(
             int(given.pop("term", 0)), given.pop("vote", ""), int(given.pop("commit", 0))
         )
-        options = {name: int(value) for name, value in given.items()}
+        options: dict[str, Any] = {name: int(value) for name, value in given.items()}
         meta = founding(voters.split(",")) if voters else None
         stored = StoredLog(hard_state, meta, entries(*terms))
         self._lab.add(Node(CoreConfig(node_id, **options), stored))
@@ -342,7 +342,7 @@ def _context_details(message: Message) -> Iterable[str]:
         yield f"read {message.context}"
 
 
-def _options(words: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+def _options(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     options = dict(word.split("=") for word in words if "=" in word)
     return [word for word in words if "=" not in word], {k: int(v) for k, v in options.items()}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from paceline.consensus.messages import Entry, HardState, Membership, SnapshotMeta
-from paceline.consensus.storage import sqlite
+from paceline.consensus.storage import writer
 from paceline.consensus.storage.database import APPLICATION_ID, MIGRATIONS
 from paceline.consensus.storage.protocol import LogWrite, StoredLog
 from paceline.consensus.storage.sqlite import SqliteLogStorage
@@ -117,7 +117,7 @@ def test_the_write_ahead_file_does_not_grow_for_ever(
     for number in range(40):
         write(storage, entries(1 + number * 100, 100, data=b"x" * 4000))
     wal = database_of(tmp_path).with_name("raft.db-wal")
-    assert wal.stat().st_size < 3 * sqlite.RESERVED_BYTES
+    assert wal.stat().st_size < 3 * writer.RESERVED_BYTES
 
 
 def test_writes_complete_in_order_and_a_group_is_told_at_once(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_a_torn_last_transaction_is_a_crash_and_no_damage(tmp_path: Path) -> Non
 def test_the_file_is_reserved_in_a_quiet_moment_and_used_as_before(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
     wal = database_of(tmp_path).with_name("raft.db-wal")
-    _wait_until(lambda: wal.exists() and wal.stat().st_size == sqlite.RESERVED_BYTES)
+    _wait_until(lambda: wal.exists() and wal.stat().st_size == writer.RESERVED_BYTES)
     write(storage, entries(1, 100))
     write(storage, entries(101, 100))
     copy = tmp_path / "crashed"
@@ -411,7 +411,7 @@ def test_the_file_is_reserved_in_a_quiet_moment_and_used_as_before(tmp_path: Pat
     for path in (database_of(tmp_path), wal):
         shutil.copy(path, copy)
     storage.close()
-    assert _end_of_frames((copy / "raft.db-wal").read_bytes()) < sqlite.RESERVED_BYTES
+    assert _end_of_frames((copy / "raft.db-wal").read_bytes()) < writer.RESERVED_BYTES
     assert reopened(copy).entries == entries(1, 200)
 
 
