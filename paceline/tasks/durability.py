@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from paceline.abandon import abandon
 from paceline.errors import Busy, StorageError, StorageFull
 from paceline.tasks.background import Background
 from paceline.tasks.schema import storage_errors
@@ -94,6 +95,11 @@ class Durability:
         if self._connection is not None:
             self._connection.close()
 
+    def abandon(self) -> None:
+        """Leave the file as it is, in place of `close`."""
+        if self._connection is not None:
+            abandon(self._connection)
+
     def _start(self) -> None:
         if self._busy:
             return
@@ -120,11 +126,15 @@ class Durability:
             self._start()
 
     def _refused(self, waiters: list[Waiter], error: StorageError) -> None:
-        """Keep those who wait: when there is room again, the next checkpoint serves them."""
-        self._busy = False
+        """Keep those who wait: when there is room again, the next checkpoint serves them.
+
+        After any other failure there is no next one: a sync is not tried again.
+        """
         self._waiting = waiters + self._waiting
-        self._since_checkpoint = CHECKPOINT_EVERY - RETRY_AFTER
-        if not isinstance(error, StorageFull):
+        if isinstance(error, StorageFull):
+            self._busy = False
+            self._since_checkpoint = CHECKPOINT_EVERY - RETRY_AFTER
+        else:
             self._failed(error)
 
     # --- in the thread ----------------------------------------------------------------------------

@@ -7,13 +7,14 @@ wait for the disk (checkpoints, copies) runs in a thread beside it; see `durabil
 
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from paceline import codec
+from paceline.abandon import abandon
 from paceline.errors import StorageError, StorageFull
 from paceline.tasks import snapshot
 from paceline.tasks.background import Background, CallSoon
@@ -53,7 +54,8 @@ class TaskMachine:
         """
         self._path = Path(path)
         self._meta_type = meta_type
-        self._failed = failed or _raise
+        self._tell_failed = failed or _raise
+        self._broken = False
         snapshot.sweep(self._path)
         self._db = open_writer(self._path)
         sync_directory(self._path.parent)
@@ -120,7 +122,8 @@ class TaskMachine:
         except Spoilt:
             results, effects = self._transaction(fresh, careful=True)
         self._tell(effects.changes)
-        self._durability.applied(len(fresh))
+        with self._noting_failure():
+            self._durability.applied(len(fresh))
         return [None] * known + results
 
     def save(
@@ -156,11 +159,13 @@ class TaskMachine:
         """
         staged = snapshot.receive(self._path, source, meta)
         try:
-            snapshot.take_over(staged, self._db)
+            with self._noting_failure():
+                snapshot.take_over(staged, self._db)
         finally:
             snapshot.discard(staged)
         self._marks = Marks.load(self._db)
-        self._durability.cut_wal()
+        with self._noting_failure():
+            self._durability.cut_wal()
         self._tell([Change("everything")])
 
     def make_durable(self, done: Callable[[int], None]) -> None:
@@ -172,10 +177,22 @@ class TaskMachine:
         return digest(self._db)
 
     def close(self) -> None:
-        """Finish work in the background and let go of the file."""
+        """Finish work in the background and let go of the file.
+
+        A file on a disk that has failed is left as it is: see `abandon`.
+        """
         self._background.close()
+        if self._broken:
+            self._durability.abandon()
+            abandon(self._db)
+            return
         self._durability.close()
         self._db.close()
+
+    def _failed(self, error: StorageError) -> None:
+        """Write nothing more: neither a checkpoint nor, on closing, what is left."""
+        self._broken = True
+        self._tell_failed(error)
 
     def _require_next(self, fresh: Sequence[LogEntry]) -> None:
         expected = self._marks.applied_index + 1
@@ -197,9 +214,19 @@ class TaskMachine:
             told = disk_error(error, self._path) if isinstance(error, sqlite3.Error) else None
             if told is None:
                 raise
-            raise told from error
+            with self._noting_failure():
+                raise told from error
         self._marks = marks
         return results, effects
+
+    @contextlib.contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """Remember that the disk has failed, if it has; a full one has not."""
+        try:
+            yield
+        except StorageError as error:
+            self._broken = self._broken or not isinstance(error, StorageFull)
+            raise
 
     def _roll_back(self) -> None:
         if self._db.in_transaction:
