@@ -24,7 +24,13 @@ COMMANDS = {
     "templates": "paceline.cli.cluster:templates",
     "events": "paceline.cli.logs:events",
     "web": "paceline.cli.cluster:web",
+    "token": "paceline.cli.main:token",
+    "approve": "paceline.cli.token:approve",
     "demo": "paceline.cli.demo:demo",
+}
+TOKEN_COMMANDS = {
+    "show": "paceline.cli.token:show",
+    "rotate": "paceline.cli.token:rotate",
 }
 NODE_COMMANDS = {
     "start": "paceline.cli.node:start",
@@ -47,6 +53,11 @@ def cli() -> None:
 @click.group(cls=LazyGroup, lazy=NODE_COMMANDS)
 def node() -> None:
     """Start or stop the node on this machine."""
+
+
+@click.group(cls=LazyGroup, lazy=TOKEN_COMMANDS)
+def token() -> None:
+    """Show or change the secret with which machines join."""
 
 
 def main() -> None:

@@ -91,6 +91,8 @@ def _detach(settings: NodeSettings) -> None:
     # The node is to outlive this process, which therefore never asks how it ended.
     process.returncode = 0
     click.echo(launch.ready_line(document))
+    how = f"paceline node start --join {document['address']}"
+    click.echo(f"add a machine: {how}  (with the token of `paceline token show`)", err=True)
     if sys.stderr.isatty():
         click.echo(f"It writes to {settings.log_file}; end it with `paceline node stop`.", err=True)
 

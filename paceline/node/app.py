@@ -23,6 +23,7 @@ from paceline import __version__
 from paceline.clock import SystemClock
 from paceline.discovery.record import join_address
 from paceline.errors import PacelineError
+from paceline.node.access import Access
 from paceline.node.autopilot import Autopilot
 from paceline.node.belonging import belong, remember
 from paceline.node.cluster_status import ClusterStatus
@@ -199,6 +200,7 @@ class Node:
         connection = consensus.machine.connection
         follow_members(network.members, connection, consensus.progress)
         network.admitting.attach(consensus.loop, self._proposals, connection)
+        network.credentials.on_token(self._workshop.redactor.register)
         founding = network.credentials.found(
             connection=connection,
             proposals=self._proposals,
@@ -335,6 +337,13 @@ class Node:
                 calls=self._network.calls,
                 connection=consensus.machine.connection,
                 progress=consensus.progress,
+            ),
+            access=Access(
+                node_id=self._network.node_id,
+                connection=consensus.machine.connection,
+                proposals=self._proposals,
+                admitting=self._network.admitting,
+                address=lambda: self._network.discovery.own.joins[0],
             ),
             on_stop=self.stop,
         )

@@ -36,6 +36,7 @@ class Credentials:
         self._given = given
         self._token = ""
         self._listeners: list[Callable[[TokenKeys], None]] = []
+        self._hearers: list[Callable[[str], None]] = []
         self._moved = asyncio.Event()
         self.keys: TokenKeys | None = None
         """None while there is no token, or while the keys of a new one are being derived."""
@@ -49,6 +50,12 @@ class Credentials:
         """Have `listener(keys)` called when a token has come into force."""
         self._listeners.append(listener)
 
+    def on_token(self, hearer: Callable[[str], None]) -> None:
+        """Have `hearer(token)` called with each token, this one too: it is to be kept secret."""
+        self._hearers.append(hearer)
+        if self._token:
+            hearer(self._token)
+
     async def begin(self) -> None:
         """Take the token that was given, if one was."""
         if self._given is not None:
@@ -59,6 +66,8 @@ class Credentials:
         if token == self._token:
             return
         self._token, self.keys = token, None
+        for hear in self._hearers:
+            hear(token)
         keys = await derive_in_thread(token)
         if self._token == token:
             self.keys = keys

@@ -15,6 +15,7 @@ from typing import Any
 from paceline import __version__
 from paceline.errors import InputError
 from paceline.ids import new_id
+from paceline.node.access import Access
 from paceline.node.cluster_status import ClusterStatus
 from paceline.node.log_feed import LogFeed
 from paceline.node.progress import AppliedProgress
@@ -53,6 +54,7 @@ class Service:
         progress: AppliedProgress[Any],
         status: ClusterStatus,
         log_feed: LogFeed,
+        access: Access,
         on_stop: Callable[[], None],
     ) -> None:
         """Wire it: `reader` reads the same state as `connection`, off the loop."""
@@ -64,6 +66,7 @@ class Service:
         self._progress = progress
         self._status = status
         self._log_feed = log_feed
+        self.access = access
         self._on_stop = on_stop
 
     # --- this node and its cluster ----------------------------------------------------------------
@@ -74,7 +77,9 @@ class Service:
 
     async def status(self) -> Document:
         """Answer the document of `status --json`."""
-        return self._status.document() | {"version": __version__}
+        document = self._status.document() | {"version": __version__}
+        document["warnings"] += await self.access.warnings()
+        return document
 
     async def nodes(self) -> list[Document]:
         """Answer the members."""

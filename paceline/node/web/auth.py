@@ -106,12 +106,13 @@ class Guard:
         if origin is not None and origin.lower() not in self._origins:
             raise Refused(403, "Forbidden", "requests from other web origins are refused")
 
-    def check_caller(self, request: Request) -> None:
+    def check_caller(self, request: Request, *, bearer_only: bool = False) -> None:
         """Refuse whoever has neither the bearer token nor, for reading, a session (401)."""
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and _same(given.strip(), self._token):
             return
-        if request.method in _SAFE_METHODS and self.has_session(request):
+        safe = request.method in _SAFE_METHODS and not bearer_only
+        if safe and self.has_session(request):
             return
         raise Refused(
             401,

@@ -53,6 +53,8 @@ class Row:
     media_type: str = "application/json"
     public: bool = False
     """Needs no token."""
+    bearer_only: bool = False
+    """A browser's session does not open it."""
 
 
 def answer(document: Any, status: int = 200) -> Response:

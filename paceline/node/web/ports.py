@@ -94,11 +94,36 @@ class Health:
     """What is missing, for a person; empty when ready."""
 
 
+class AccessService(Protocol):
+    """Who gets in. Everything here raises Unavailable while the cluster cannot decide."""
+
+    async def token(self) -> Document:
+        """Answer `token, version, cluster_id, approve, join, command`."""
+        ...
+
+    async def rotate_token(self) -> Document:
+        """Answer the same of a new token; the old one is void."""
+        ...
+
+    async def pending(self) -> list[Document]:
+        """Answer `node_id, name, address, code` of each newcomer that waits for approval."""
+        ...
+
+    async def approve(self, newcomer: str) -> Document:
+        """Let one in and answer it. Raise NotFound, InputError."""
+        ...
+
+
 class NodeService(Protocol):
     """A node as the outside sees it. Ids may be given as unique prefixes everywhere.
 
     An id that nothing has raises NotFound, an ambiguous prefix InputError.
     """
+
+    @property
+    def access(self) -> AccessService:
+        """Answer who gets in."""
+        ...
 
     def health(self) -> Health:
         """Answer at once, from memory."""

@@ -95,6 +95,12 @@ class RetryBody(Schema):
     subtask_id: Name = ""
 
 
+class ApproveBody(Schema):
+    """Which newcomer: its code, its id or a prefix of it, or its name."""
+
+    newcomer: str = Field(min_length=1, max_length=200)
+
+
 class Empty(Schema):
     """A call that takes nothing."""
 

@@ -27,7 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paceline.errors import InvalidSettings
-from paceline.node.web import errors, openapi, page, status, tasks
+from paceline.node.web import access, errors, openapi, page, status, tasks
 from paceline.node.web.auth import Guard, read_or_make_token
 from paceline.node.web.call import Call, Row, answer, parse
 from paceline.node.web.ports import NodeService
@@ -56,6 +56,7 @@ async def _document(call: Call) -> Response:
 DOCUMENTED = (
     *status.ROWS,
     *tasks.ROWS,
+    *access.ROWS,
     *page.ROWS[1:],
     Row("GET", "/api/v1/openapi.json", _document, "This document", "openapi, paths"),
 )
@@ -184,7 +185,7 @@ async def _serve(row: Row, service: NodeService, request: Request) -> Response:
     guard: Guard = request.app.state.guard
     try:
         if not row.public:
-            guard.check_caller(request)
+            guard.check_caller(request, bearer_only=row.bearer_only)
         return await row.handler(await parse(row, service, request))
     except Exception as error:  # the edge: everything becomes a problem document
         return errors.response(error)

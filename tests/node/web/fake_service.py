@@ -15,6 +15,7 @@ from paceline.node.web.ports import (
     TaskRequest,
 )
 
+TOKEN = "a-token-of-the-fake"
 NODE_ID = "aaaabbbbccccdddd"
 OTHER_ID = "eeeeffffgggghhhh"
 
@@ -59,6 +60,38 @@ def a_task(task_id: str, status: str = "completed", **changes: Any) -> Document:
 
 
 @dataclass
+class FakeAccess:
+    """One token, and whoever a test lets wait."""
+
+    token_version: int = 1
+    waiting: list[Document] = field(default_factory=list)
+
+    async def token(self) -> Document:
+        return {
+            "token": f"{TOKEN}-{self.token_version}",
+            "version": self.token_version,
+            "cluster_id": "c1",
+            "approve": True,
+            "join": "10.0.0.1:7433",
+            "command": "paceline node start",
+        }
+
+    async def rotate_token(self) -> Document:
+        self.token_version += 1
+        return await self.token()
+
+    async def pending(self) -> list[Document]:
+        return self.waiting
+
+    async def approve(self, newcomer: str) -> Document:
+        for each in self.waiting:
+            if newcomer in each.values():
+                self.waiting.remove(each)
+                return each
+        raise NotFound(f"no newcomer {newcomer!r} waits")
+
+
+@dataclass
 class FakeService:
     """Answers from `documents`; what a test wants to go wrong it puts into `failure`."""
 
@@ -67,6 +100,7 @@ class FakeService:
     requests: list[Any] = field(default_factory=list)
     failure: Exception | None = None
     stream_failure: PacelineError | None = None
+    access: FakeAccess = field(default_factory=FakeAccess)
     ready: bool = True
     quorum: bool = True
     lines: list[str] = field(default_factory=lambda: ["one", "two", "drei ✓"])
