@@ -268,13 +268,15 @@ class Node:
         self._consensus.progress.listen(lambda changes: self._coordinator.wake())
         self._consensus.progress.listen(lambda changes: self._worker.wake())
         watch = DeathWatch(transport=self._network.transport, on_death=self._died)
+        connection = self._consensus.machine.connection
         pilot = Autopilot(
             replicas=self._consensus.loop,
             alive=self._vitals.alive,
             clock=self._clock,
             max_voters=self._settings.max_voters,
             replace_after_ms=self._settings.replace_after_s * 1000,
-            gone=self._gone,
+            revoked=lambda: queries_members.revoked(connection),
+            left=lambda: queries_members.left(connection),
         )
         self._start(self._heartbeats.run(), "heartbeats")
         self._start(self._coordinator.run(), "coordinator")
@@ -406,9 +408,6 @@ class Node:
 
     def _live_members(self) -> list[str]:
         return [node_id for node_id in self._network.members.ids if self._vitals.alive(node_id)]
-
-    def _gone(self) -> frozenset[str]:
-        return queries_members.gone(self._consensus.machine.connection)
 
     def _died(self, node_id: str) -> None:
         self._vitals.mark_dead(node_id)

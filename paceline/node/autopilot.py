@@ -30,6 +30,8 @@ STABLE_MS = 500
 """For so long a learner must have been caught up and alive."""
 LAG_ENTRIES = 100
 """A learner this close to the commit index counts as caught up."""
+LINGER_MS = 1_000
+"""So long one that has left stays a learner, so that it hears itself that it has left."""
 
 
 def caught_up(status: ReplicaStatus) -> frozenset[NodeId]:
@@ -68,17 +70,20 @@ class Autopilot:
         clock: Clock,
         max_voters: int,
         replace_after_ms: int,
-        gone: Callable[[], frozenset[NodeId]],
+        revoked: Callable[[], frozenset[NodeId]],
+        left: Callable[[], frozenset[NodeId]],
     ) -> None:
-        """`gone` answers who was revoked or has left, by this node's state."""
+        """`revoked` and `left` answer who was thrown out and who has left, by this node's state."""
         self._replicas = replicas
         self._alive = alive
         self._clock = clock
         self._max_voters = max_voters
         self._replace_after_ms = replace_after_ms
-        self._gone = gone
+        self._revoked = revoked
+        self._left = left
         self._steady = Stopwatch()
         self._silent = Stopwatch()
+        self._leaving = Stopwatch()
         self._departing: Counter[NodeId] = Counter()
         self._wake = asyncio.Event()
         self._looked = asyncio.Event()
@@ -105,14 +110,17 @@ class Autopilot:
 
     # --- departures -------------------------------------------------------------------------------
 
-    def obstacle(self, node_id: NodeId) -> str:
-        """Answer why a member cannot leave now, empty if it can. Raise NotLeader, Conflict."""
+    def obstacle(self, node_id: NodeId, *, forced: bool = False) -> str:
+        """Answer why a member cannot go now, empty if it can. Raise NotLeader, Unavailable.
+
+        `forced`: whether it is thrown out, for which more is risked than for one that leaves.
+        """
         status = self._replicas.status
         if status.role != "leader":
             raise NotLeader(status.leader_id or None)
         if status.membership.joint:
             raise Unavailable("another change of the members is under way; try again in a moment")
-        return obstacle(self.situation(status), node_id)
+        return obstacle(self.situation(status), node_id, forced=forced)
 
     @asynccontextmanager
     async def without_vote(self, node_id: NodeId) -> AsyncIterator[None]:
@@ -156,6 +164,9 @@ class Autopilot:
         alive = {node_id for node_id in members.members if self._alive(node_id)}
         self._steady.note(caught_up(status) & alive, now_ms)
         self._silent.note(set(members.members) - alive - {status.node_id}, now_ms)
+        left = self._left() & set(members.members)
+        self._leaving.note(left, now_ms)
+        lingered = frozenset(self._leaving.longer_than(LINGER_MS, now_ms))
         active = {peer.node_id for peer in status.peers if peer.recently_active}
         return Situation(
             leader=status.node_id,
@@ -164,8 +175,8 @@ class Autopilot:
             answering=frozenset((active & alive) | {status.node_id}),
             steady=self._steady.longer_than(STABLE_MS, now_ms),
             missing=frozenset(self._silent.longer_than(self._replace_after_ms, now_ms)),
-            departing=frozenset(self._departing),
-            gone=self._gone(),
+            departing=frozenset(self._departing) | (left - lingered),
+            gone=self._revoked() | lingered,
             max_voters=self._max_voters,
         )
 

@@ -122,10 +122,11 @@ def decide(situation: Situation) -> Step | None:
     )
 
 
-def obstacle(situation: Situation, node_id: NodeId) -> str:
-    """Answer why a member cannot leave the voters now, in words for a person; empty = it can.
+def obstacle(situation: Situation, node_id: NodeId, *, forced: bool = False) -> str:
+    """Answer why a member cannot go now, in words for a person; empty = it can.
 
-    This is for those who leave of their own will: nothing of the cluster's is risked for them.
+    For one that leaves of its own will nothing is risked. To throw one out (`forced`), others that
+    cannot be reached may lose their votes as well, so that those that can be reached go on.
     """
     rest = situation.voters - {node_id}
     if not (rest | situation.learners) - situation.unwanted - {node_id}:
@@ -134,10 +135,16 @@ def obstacle(situation: Situation, node_id: NodeId) -> str:
         return ""
     if not rest:
         return "" if _entrants(situation, 1) else "no other node is ready to vote in its place yet"
-    if tolerance(rest, situation.heard) < 0:
-        silent = ", ".join(sorted(rest - situation.heard))
-        return f"without it the cluster would have no quorum, since {silent} cannot be reached"
-    return ""
+    if tolerance(rest, situation.heard) >= 0 or (forced and _can_be_forced(situation, node_id)):
+        return ""
+    silent = ", ".join(sorted(rest - situation.heard))
+    return f"without it the cluster would have no quorum, since {silent} cannot be reached"
+
+
+def _can_be_forced(situation: Situation, node_id: NodeId) -> bool:
+    if node_id == situation.leader:
+        return bool((situation.voters & situation.heard) - situation.unwanted - {node_id})
+    return _viable(situation, situation.voters - {node_id}) is not None
 
 
 # --- the steps, in order --------------------------------------------------------------------------

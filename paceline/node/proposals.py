@@ -23,6 +23,7 @@ from paceline.errors import (
     Unavailable,
 )
 from paceline.ids import NodeId
+from paceline.node.authority import require_own_name
 from paceline.node.calls import Calls
 from paceline.node.progress import AppliedProgress
 from paceline.node.replica_loop import ReplicaLoop
@@ -149,6 +150,7 @@ class Proposals:
             raise NotLeader(self._replicas.status.leader_id or None)
         forwarded = from_plain(Forwarded, body)
         command = COMMANDS.from_plain(forwarded.command)
+        require_own_name(command, sender)
         request = Request(forwarded.request_id, forwarded.basis, command)
         return to_plain(await self._decide(sender, request))
 

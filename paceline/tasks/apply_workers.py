@@ -2,7 +2,8 @@
 
 Heartbeats never enter the log; `last_heartbeat` is when a worker was last registered or judged to
 be there. A wish to drain outlives an absence: a worker that goes offline while it drains, drains on
-when it comes back, until somebody says `online` to it then.
+when it comes back, until somebody says `online` to it then. What a worker was given and has not
+begun when it starts to drain is given to others; what it has begun it brings to an end.
 """
 
 from dataclasses import asdict
@@ -13,7 +14,7 @@ from paceline.tasks import phases
 from paceline.tasks.commands import ForgetWorker, RegisterWorker, SetWorkerStatus
 from paceline.tasks.effects import Change, Effects, brief, json_text
 from paceline.tasks.effects_subtasks import active_attempts_of, lose
-from paceline.tasks.model import MemberStatus, WorkerStatus
+from paceline.tasks.model import AttemptStatus, MemberStatus, WorkerStatus
 
 _PRESENT = frozenset({WorkerStatus.ONLINE, WorkerStatus.BUSY, WorkerStatus.DRAINING})
 
@@ -61,6 +62,8 @@ def set_worker_status(effects: Effects, command: SetWorkerStatus) -> str:
         return str(old)
     phases.check("worker", old, status)
     _store_status(effects, command, status, drain=_drains(old, drain, status))
+    if status == WorkerStatus.DRAINING and not drain:
+        _take_back_what_is_not_begun(effects, command.node_id)
     effects.log(
         f"worker_{status}",
         worker_id=command.node_id,
@@ -141,6 +144,17 @@ def _judged(old: str, drain: int, wanted: str) -> str:
     ):
         return WorkerStatus.DRAINING.value
     return wanted
+
+
+def _take_back_what_is_not_begun(effects: Effects, node_id: str) -> None:
+    """Give to others what the worker has in its hands but has not started.
+
+    This is done here and not by a plan: a start that comes later in the log is void then, and one
+    that came before counts. A plan would be made without knowing of either.
+    """
+    for held in active_attempts_of(effects, node_id):
+        if held.attempt_status == AttemptStatus.ALLOCATED:
+            lose(effects, held, "its node drains")
 
 
 def _drains(old: str, drain: int, status: str) -> bool:

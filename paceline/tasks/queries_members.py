@@ -77,9 +77,9 @@ def revoked(connection: sqlite3.Connection) -> frozenset[str]:
     return frozenset(node_id for (node_id,) in rows)
 
 
-def gone(connection: sqlite3.Connection) -> frozenset[str]:
-    """Answer the ids of all nodes that were thrown out or have left."""
-    rows = connection.execute("SELECT node_id FROM members WHERE status <> 'member'")
+def left(connection: sqlite3.Connection) -> frozenset[str]:
+    """Answer the ids of all nodes that have left and have not come back."""
+    rows = connection.execute("SELECT node_id FROM members WHERE status = 'left'")
     return frozenset(node_id for (node_id,) in rows)
 
 

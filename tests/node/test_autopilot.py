@@ -10,7 +10,7 @@ from paceline.consensus.config import PeerProgress
 from paceline.consensus.messages import Membership
 from paceline.consensus.replica import ReplicaStatus
 from paceline.errors import NotLeader, Unavailable
-from paceline.node.autopilot import LAG_ENTRIES, STABLE_MS, Autopilot, caught_up
+from paceline.node.autopilot import LAG_ENTRIES, LINGER_MS, STABLE_MS, Autopilot, caught_up
 from paceline.node.electorate import Change, HandOver
 from paceline.node.replica_loop import ReplicaLoop
 from tests.clocks import ManualClock
@@ -60,7 +60,8 @@ def pilot(
     *,
     alive: Callable[[str], bool] = lambda node_id: True,
     max_voters: int = 5,
-    gone: frozenset[str] = frozenset(),
+    revoked: frozenset[str] = frozenset(),
+    left: frozenset[str] = frozenset(),
 ) -> Autopilot:
     async def make() -> Autopilot:
         loop = FixedLoop(clock=clock)
@@ -71,7 +72,8 @@ def pilot(
             clock=clock,
             max_voters=max_voters,
             replace_after_ms=REPLACE_MS,
-            gone=lambda: gone,
+            revoked=lambda: revoked,
+            left=lambda: left,
         )
 
     return asyncio.run(make())
@@ -166,11 +168,21 @@ def test_one_that_beats_but_acknowledges_nothing_does_not_answer() -> None:
     assert situation.answering == frozenset("ab")
 
 
-def test_who_is_gone_by_the_state_is_taken_out() -> None:
+def test_the_revoked_are_taken_out_at_once() -> None:
     clock = ManualClock()
-    autopilot = pilot(clock, gone=frozenset("b"))
+    autopilot = pilot(clock, revoked=frozenset("b"))
     step = autopilot.next_step(status())
     assert step == Change(frozenset("a"), frozenset(), "revoked or left")
+
+
+def test_who_has_left_may_linger_to_hear_of_it_but_never_votes_again() -> None:
+    clock = ManualClock()
+    autopilot = pilot(clock, left=frozenset("b"))
+    autopilot.next_step(status())
+    clock.advance(LINGER_MS - 1)
+    assert autopilot.next_step(status()) is None
+    clock.advance(1)
+    assert autopilot.next_step(status()) == Change(frozenset("a"), frozenset(), "revoked or left")
 
 
 def test_obstacles_are_told_by_the_leader_only() -> None:
@@ -196,7 +208,8 @@ def test_a_departing_voter_is_without_vote_inside_the_block_and_not_promoted() -
             clock=clock,
             max_voters=5,
             replace_after_ms=REPLACE_MS,
-            gone=frozenset,
+            revoked=frozenset,
+            left=frozenset,
         )
         entered = asyncio.Event()
 

@@ -1,7 +1,6 @@
 """Who should vote: the rules one by one, and in random situations what must hold of any step."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,21 +19,29 @@ from paceline.node.electorate import (
 NODES = "abcdefghi"
 
 
-def situation(voters: str, learners: str = "", *, silent: str = "", **given: Any) -> Situation:
+def situation(
+    voters: str,
+    learners: str = "",
+    *,
+    silent: str = "",
+    steady: tuple[str, ...] | None = None,
+    missing: str = "",
+    departing: str = "",
+    gone: str = "",
+    max_voters: int = 5,
+) -> Situation:
     """All answer but the silent; the first voter leads; sets of nodes are given as words."""
-    sets = {
-        key: frozenset(value) if key in ("missing", "departing", "gone") else value
-        for key, value in given.items()
-    }
+    ready = tuple(node for node in learners if node not in silent)
     return Situation(
-        **{
-            "leader": voters[0],
-            "voters": frozenset(voters),
-            "learners": frozenset(learners),
-            "answering": frozenset(voters + learners) - frozenset(silent),
-            "steady": tuple(node for node in learners if node not in silent),
-            **sets,
-        }
+        leader=voters[0],
+        voters=frozenset(voters),
+        learners=frozenset(learners),
+        answering=frozenset(voters + learners) - frozenset(silent),
+        steady=ready if steady is None else steady,
+        missing=frozenset(missing),
+        departing=frozenset(departing),
+        gone=frozenset(gone),
+        max_voters=max_voters,
     )
 
 
@@ -169,6 +176,25 @@ def test_a_stolen_machine_goes_though_another_one_is_off() -> None:
 )
 def test_why_one_cannot_leave(seen: Situation, node: str, words: str) -> None:
     found = obstacle(seen, node)
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("seen", "node", "words"),
+    [
+        (situation("a"), "a", "the last member"),
+        (situation("abc", silent="b"), "c", ""),
+        (situation("abc", silent="b"), "a", ""),
+        (situation("abc", silent="bc"), "c", "b cannot be reached"),
+        (situation("abcde", silent="de"), "c", ""),
+        (situation("abcde", silent="cde"), "b", "c, d, e cannot be reached"),
+        (situation("ab", silent="b"), "b", ""),
+        (situation("ab", silent="b"), "a", "b cannot be reached"),
+    ],
+)
+def test_why_one_cannot_be_thrown_out(seen: Situation, node: str, words: str) -> None:
+    found = obstacle(seen, node, forced=True)
     assert words in found
     assert bool(found) == bool(words)
 
