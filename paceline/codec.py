@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_
 import msgpack
 
 from paceline.errors import ProtocolError
+from paceline.unpacking import require_modest
 
 T = TypeVar("T")
 
@@ -39,11 +40,18 @@ def pack(value: object) -> bytes:
 
 
 def unpack(data: bytes | memoryview, limit_bytes: int = LIMIT_BYTES) -> Any:
-    """Decode plain data. Raise ProtocolError if it is too large, malformed or has extensions."""
+    """Decode plain data. Raise ProtocolError if it is too large, malformed or has extensions.
+
+    Its memory is bounded by `limit_bytes` and `unpacking`, and its depth by the decoder's stack.
+    """
     if len(data) > limit_bytes:
         raise ProtocolError(f"a message of {len(data)} bytes is over the limit of {limit_bytes}")
+    data = bytes(data)
+    require_modest(data)
     try:
-        return msgpack.unpackb(data, use_list=True, raw=False, ext_hook=_refuse_extension)
+        return msgpack.unpackb(
+            data, use_list=True, raw=False, max_ext_len=0, ext_hook=_refuse_extension
+        )
     except ProtocolError:
         raise
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
@@ -57,7 +65,7 @@ def encode(value: Any) -> bytes:
 
 def decode(kind: type[T], data: bytes, limit_bytes: int = LIMIT_BYTES) -> T:
     """Decode what `encode` made of a `kind`. Raise ProtocolError for anything else."""
-    return typing.cast(T, _decoder(_hashable(kind))(unpack(data, limit_bytes)))
+    return from_plain(kind, unpack(data, limit_bytes))
 
 
 def to_plain(value: Any) -> Any:
@@ -67,7 +75,10 @@ def to_plain(value: Any) -> Any:
 
 def from_plain(kind: type[T], plain: object) -> T:
     """Read the nested arrays of `to_plain` back. Raise ProtocolError where they do not fit."""
-    return typing.cast(T, _decoder(_hashable(kind))(plain))
+    try:
+        return typing.cast(T, _decoder(_hashable(kind))(plain))
+    except RecursionError:
+        raise ProtocolError("a message that is nested too deeply") from None
 
 
 class Union_(Generic[T]):  # noqa: N801 - `Union` is typing's
@@ -99,7 +110,7 @@ class Union_(Generic[T]):  # noqa: N801 - `Union` is typing's
         kind = self._class_of.get(plain[0])
         if kind is None:
             raise ProtocolError(f"unknown tag {plain[0]}: the sender may be a newer version")
-        return typing.cast(T, _decoder(_hashable(kind))(plain[1:]))
+        return from_plain(kind, plain[1:])
 
     def encode(self, value: T) -> bytes:
         """Pack `to_plain`."""

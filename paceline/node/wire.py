@@ -90,7 +90,11 @@ def decode_frame(data: bytes, limit_bytes: int) -> list[Any]:
         raise ProtocolError(f"a frame of {len(data)} bytes is over the limit of {limit_bytes}")
     try:
         frame = msgpack.unpackb(
-            data, max_array_len=2 * MESSAGES_LIMIT, max_map_len=0, max_str_len=0, max_ext_len=0
+            data,
+            max_array_len=min(2 * MESSAGES_LIMIT, len(data)),
+            max_map_len=0,
+            max_str_len=0,
+            max_ext_len=0,
         )
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise ProtocolError(f"malformed frame: {error}") from error
