@@ -143,6 +143,9 @@ class DiskConditions:
     slow: int = 1
     """Factor on the latency."""
     full: bool = False
+    """There is no room for the log."""
+    state_full: bool = False
+    """There is no room for the applied state, nor for a copy of it."""
 
 
 class Disk:
@@ -178,6 +181,11 @@ class Disk:
         self.durable.write(job)
         for entry in job.entries:
             self._checksums[entry.index] = _checksum(entry)
+
+    def mend(self) -> None:
+        """Make it as quick as it was, and give it room."""
+        conditions = self.conditions
+        conditions.slow, conditions.full, conditions.state_full = 1, False, False
 
     def flip_a_bit(self) -> bool:
         """Change one bit of one entry at rest; answer whether there was one."""
@@ -261,6 +269,8 @@ class SimStorage:
             self._disk.apply(job)
         if count:
             torn = kept < count and self._disk.random.random() < 0.5
+            if kept < count:
+                self._world.count("torn writes" if torn else "unsynced writes lost")
             self._world.tell("unsynced", self._disk.name, count, kept, "torn" if torn else "clean")
         self._waiting.clear()
 
@@ -273,6 +283,8 @@ class SimStorage:
         """Start writing everything that waits, as one group."""
         self._draining = len(self._waiting)
         conditions, chance = self._disk.conditions, self._disk.random.random
+        if conditions.slow > 1:
+            self._world.count("writes to a slow disk")
         latency_us = conditions.latency_us + int(chance() * conditions.jitter_us)
         self._world.after(min(latency_us * conditions.slow, WORST_LATENCY_US), self._drained)
 
@@ -280,6 +292,7 @@ class SimStorage:
         if self._dead:
             return
         if self._disk.conditions.full:
+            self._world.count("writes to a full disk")
             self._world.after(50 * MILLISECOND, self._drained)
             return
         group, self._waiting = self._waiting[: self._draining], self._waiting[self._draining :]

@@ -67,7 +67,7 @@ class Faults:
         self._turned: list[Link] = []
         self._random: random.Random = world.random("faults")
         self._stopped = False
-        self._kinds = [FAULTS[kind] for kind in kinds if kind in FAULTS]
+        self._kinds = [kind for kind in kinds if kind in FAULTS]
         self._hits_where_it_hurts = AT_RISK in kinds
 
     def start(self) -> None:
@@ -86,7 +86,7 @@ class Faults:
     def _act(self) -> None:
         if self._stopped:
             return
-        self._random.choice(self._kinds)(self)
+        FAULTS[self._random.choice(self._kinds)](self)
         self._next()
 
     def _while_us(self, most: float) -> int:
@@ -137,6 +137,7 @@ class Faults:
         if self._stopped or not victim.up:
             return
         victim.crash(power=power)
+        self._world.count("power losses" if power else "kills")
         if not power:  # the kernel closes the connections of a dead process; a dead machine cannot
             self._hang_up(victim)
         self._later(4, lambda: None if victim.up else victim.start())
@@ -151,6 +152,7 @@ class Faults:
     def at_risk(self, victim: Victim) -> None:
         """Crash a process that is in the middle of something, now and then."""
         if self._hits_where_it_hurts and not self._stopped and self._random.random() < 0.2:
+            self._world.count("crashes at risk")
             delay_us = self._random.randrange(2 * victim.disk.conditions.latency_us)
             power = self._random.random() < 0.5
             self._world.after(delay_us, lambda: self._crash(victim, power=power))
@@ -202,6 +204,7 @@ class Faults:
         if self._random.random() < 0.5:
             self._turned += [(other, leader.name) for other in others]
         self._network.cut(self._turned)
+        self._world.count("turnovers")
         self._world.tell("turnover", leader.name)
 
     def _leader(self) -> Victim | None:
@@ -223,6 +226,8 @@ class Faults:
 
     def _cut(self, links: list[Link]) -> None:
         self._network.cut(links)
+        one_way = any((b, a) not in links for a, b in links)
+        self._world.count("one-way cuts" if one_way else "two-way cuts")
         self._world.tell("cut", " ".join(f"{a}>{b}" for a, b in links))
 
         def heal() -> None:
@@ -234,6 +239,7 @@ class Faults:
     def swizzle(self) -> None:
         """Clog the links of some nodes one after the other; they open in another order."""
         names = self._names()
+        self._world.count("swizzles")
         for name in self._random.sample(names, self._random.randint(1, len(names))):
             for_us = self._while_us(5)
             self._world.tell("clog", name, for_us)
@@ -248,6 +254,7 @@ class Faults:
             return
         one, other = self._random.sample(victims, 2)
         self._network.drop_connection(one.name, other.name)
+        self._world.count("connections dropped")
         self._world.tell("dropped", one.name, other.name)
         one.lose(other.name)
         other.lose(one.name)
@@ -264,13 +271,19 @@ class Faults:
             self._later(6, lambda: setattr(conditions, "slow", 1))
 
     def full_disk(self) -> None:
-        """Fill one disk."""
+        """Fill one disk: there is no room for the log, for the state, or for both."""
         victim = self._one()
-        if victim is not None:
-            conditions = victim.disk.conditions
-            conditions.full = True
-            self._world.tell("full disk", victim.name)
-            self._later(6, lambda: setattr(conditions, "full", False))
+        if victim is None:
+            return
+        what = self._random.choice((["full"], ["state_full"], ["full", "state_full"]))
+        self._world.tell("full disk", victim.name, " ".join(what))
+
+        def fill(full: bool) -> None:
+            for each in what:
+                setattr(victim.disk.conditions, each, full)
+
+        fill(True)
+        self._later(6, lambda: fill(False))
 
     def flip_a_bit(self) -> None:
         """Take one machine's power, and break what is on its disk, for good."""

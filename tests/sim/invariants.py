@@ -8,82 +8,32 @@ one whole log before it, so that every check here takes constant time.
 The names of the invariants are those of the paper (figure 3) where it has one.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
-
 from paceline.codec import decode
 from paceline.consensus.messages import (
     Append,
     AppendReply,
     Entry,
     EntryKind,
-    HardState,
-    Heartbeat,
-    InstallSnapshot,
     Membership,
     Message,
-    ReadReply,
     SnapshotMeta,
-    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
-from paceline.consensus.storage.protocol import LogWrite, StoredLog
+from paceline.consensus.storage.protocol import LogWrite
+from tests.sim.coverage import kind_of_message, kinds_of_change
 from tests.sim.disk import Disk, LogImage
 from tests.sim.machine import KvState, decode_command
+from tests.sim.watched import (
+    FROM_LEADERS,
+    Glance,
+    Node,
+    Seen,
+    is_one_step,
+    is_quorum,
+    revealed_term,
+)
 from tests.sim.world import World
-
-NO_LOG = StoredLog(HardState(), None, ())
-FROM_LEADERS = (Append, Heartbeat, InstallSnapshot, TimeoutNow, ReadReply)
-
-
-class Glance(NamedTuple):
-    """What a core says of itself."""
-
-    term: int
-    leads: bool
-    commit: int
-    applied: int
-
-
-class Node(Protocol):
-    """What the observer sees of a process."""
-
-    name: str
-    disk: Disk
-
-    @property
-    def queued(self) -> LogImage:
-        """Answer the log as it will be when everything queued is durable."""
-        ...
-
-    @property
-    def state(self) -> KvState:
-        """Answer the applied state."""
-        ...
-
-    @property
-    def durable_applied(self) -> int:
-        """Answer up to where the applied state survives a loss of power."""
-        ...
-
-    @property
-    def handed_over(self) -> bool:
-        """Answer whether everything that the core has in memory was handed to the storage."""
-        ...
-
-    def glance(self) -> Glance:
-        """Ask the core."""
-        ...
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What was last seen of one node, in this life."""
-
-    glance: Glance = field(default_factory=lambda: Glance(0, False, 0, 0))
-    membership: Membership = field(default_factory=Membership)
 
 
 class Observer:
@@ -97,10 +47,12 @@ class Observer:
         """For each client's request, the index at which it took effect."""
         self._world = world
         self._disks: dict[str, Disk] = {}
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._entries: dict[tuple[int, int], tuple[int | None, int, bytes]] = {}
         self._chains: dict[int, bytes] = {0: b""}
         self._asked: dict[tuple[str, int], tuple[int, int]] = {}
+        self._handed: set[tuple[str, int]] = set()
+        """Candidates, and their terms, whom a leader has asked to stand."""
         self._votes: dict[tuple[str, int], str] = {}
         self._sent: dict[int, dict[int, int]] = {}
         """For each term, the terms at the indexes that its leader has sent."""
@@ -113,7 +65,7 @@ class Observer:
     def started(self, node: Node) -> None:
         """Begin a life: what it knows may have fallen back, but not behind its disk."""
         self._disks[node.name] = node.disk
-        self._seen[node.name] = _Seen()
+        self._seen[node.name] = Seen()
         if node.state.index < node.disk.durable.base.index:
             self._fail("state covers what was compacted", f"{node.name} applied {node.state.index}")
         self.look(node)
@@ -141,6 +93,8 @@ class Observer:
 
     def _elected(self, node: Node, term: int) -> None:
         self._world.count("elections")
+        if (node.name, term) in self._handed:
+            self._world.count("elections by transfer")
         self._leads(node.name, term)
         log = node.queued
         memberships = (log.membership, self._seen[node.name].membership)
@@ -150,7 +104,7 @@ class Observer:
 
         if node.disk.durable.votes.get(term) == node.name:  # its own vote need not be sent
             self._votes[node.name, term] = node.name
-        if not any(_quorum(each, voted) for each in memberships):
+        if not any(is_quorum(each, voted) for each in memberships):
             self._fail(
                 "leaders have a quorum's votes",
                 f"{node.name} leads term {term} of {log.membership.voters}",
@@ -203,25 +157,26 @@ class Observer:
         def has(voter: str) -> bool:
             return voter in self._disks and self._disks[voter].holds(index, term)
 
-        if not any(_quorum(each, has) for each in (log.membership, previous)):
+        if not any(is_quorum(each, has) for each in (log.membership, previous)):
             self._fail(
                 "a quorum has what is committed",
                 f"{node.name} commits {index} of term {term}; voters {log.membership.voters}"
                 f" {log.membership.outgoing}",
             )
-        self._note_committed(log, index)
+        self._note_committed(node.name, log, index)
         self._committed_in[term] = index
 
-    def _note_committed(self, log: LogImage, last: int) -> None:
+    def _note_committed(self, leader: str, log: LogImage, last: int) -> None:
         for index in range(self.max_commit + 1, last + 1):
             term = log.term_at(index)
             assert term is not None
             self.committed[index] = term
             _, kind, data = self._entries[index, term]
             if kind == EntryKind.MEMBERSHIP:
-                membership = decode(Membership, data)
-                self._memberships.append((index, membership))
-                self._world.count("joint changes" if membership.joint else "single changes")
+                new = decode(Membership, data)
+                for what in kinds_of_change(self.membership, new, leader):
+                    self._world.count(what)
+                self._memberships.append((index, new))
         self.max_commit = last
         self._world.tell("committed", last)
 
@@ -316,7 +271,7 @@ class Observer:
                 "one membership change at a time",
                 f"{node.name} appends {new} at {entry.index} while {last} is not committed",
             )
-        if not _one_step(old, new):
+        if not is_one_step(old, new):
             self._fail("consecutive quorums overlap", f"{node.name}: {old} to {new}")
 
     def compacts(self, node: Node, meta: SnapshotMeta, keep_from: int) -> None:
@@ -343,12 +298,17 @@ class Observer:
 
     def sends(self, node: Node, message: Message) -> None:
         """Check that nothing is revealed which is not on the sender's disk."""
-        if _revealed_term(message) > node.disk.term:
+        if revealed_term(message) > node.disk.term:
             self._fail("durable before revealed", f"{node.name} reveals its term by {message}")
+        kind_of = kind_of_message(message)
+        if kind_of is not None:
+            self._world.count(kind_of)
         match message:
             case VoteRequest(pre=True) | VoteReply(pre=True):
                 pass
             case VoteRequest():
+                if message.transfer:
+                    self._handed.add((node.name, message.term))
                 self._asked[node.name, message.term] = (message.last_term, message.last_index)
                 self._votes_for(node, node.name, message.term)
             case VoteReply(granted=True):
@@ -388,7 +348,7 @@ class Observer:
         term = self._sent.get(message.term, {}).get(index, self.committed.get(index))
         if term is None:
             self._fail("acknowledges what was sent", f"{node.name}: {message}")
-        if not disk.holds(index, term):
+        if term is not None and not disk.holds(index, term):
             log = disk.durable
             self._fail(
                 "durable before revealed",
@@ -435,27 +395,3 @@ class Observer:
 
     def _fail(self, invariant: str, text: str) -> None:
         self._world.fail(invariant, text)
-
-
-def _quorum(membership: Membership, agrees: Callable[[str], bool]) -> bool:
-    """Answer whether a majority of each half of the membership agrees."""
-    halves = [membership.voters, membership.outgoing or membership.voters]
-    return all(sum(map(agrees, half)) * 2 > len(half) for half in halves)
-
-
-def _revealed_term(message: Message) -> int:
-    """Answer the term that a message says its sender is in, or was."""
-    if isinstance(message, VoteRequest) and message.pre:
-        return message.term - 1
-    if isinstance(message, VoteReply) and message.pre and message.granted:
-        return 0
-    return message.term
-
-
-def _one_step(old: Membership, new: Membership) -> bool:
-    """Answer whether any quorum of one and any quorum of the other share a voter."""
-    if new.joint:
-        return not old.joint and new.outgoing == old.voters
-    if old.joint:
-        return new.voters == old.voters
-    return len(set(old.voters) ^ set(new.voters)) <= 1

@@ -19,10 +19,14 @@ from paceline.codec import decode, encode, pack, unpack
 from paceline.consensus.messages import Entry, EntryKind, SnapshotMeta
 from paceline.consensus.spool import MemorySource
 from paceline.consensus.storage.protocol import SnapshotSource
+from paceline.errors import Busy, StorageFull
 from tests.sim.world import MILLISECOND, World
 
 NOBODY = ""
 """A client without a session: its requests take effect as often as they are in the log."""
+
+BUSY = 0.05
+"""The chance that a copy of the state is refused, since others are being made."""
 
 Post = Callable[[Callable[[], None]], None]
 OnApply = Callable[[Entry, "KvState", bool], None]
@@ -56,6 +60,8 @@ class KvState:
         self.chain = b""
         self.keys: dict[str, Any] = {}
         self.sessions: dict[str, tuple[int, Any]] = {}
+        self.repeats = 0
+        """Requests that had taken effect before. Not part of the state."""
 
     def apply(self, entry: Entry) -> tuple[Any, bool]:
         """Apply the next entry; answer its result, and whether a command took effect."""
@@ -72,6 +78,7 @@ class KvState:
             return self._execute(command), False
         last, result = self.sessions.get(command.client, (0, None))
         if command.request <= last:
+            self.repeats += 1
             return (result if command.request == last else "superseded"), False
         result = self._execute(command)
         self.sessions[command.client] = (command.request, result)
@@ -145,9 +152,18 @@ class KvMachine:
     """One life's `StateMachine` on a `MachineDisk`."""
 
     def __init__(
-        self, *, world: World, name: str, disk: MachineDisk, post: Post, on_apply: OnApply
+        self,
+        *,
+        world: World,
+        name: str,
+        disk: MachineDisk,
+        post: Post,
+        on_apply: OnApply,
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Start from a disk; `is_full` answers whether there is no room on it now."""
         self.state = disk.state()
+        self._is_full = is_full
         self._world = world
         self._name = name
         self._disk = disk
@@ -172,6 +188,7 @@ class KvMachine:
 
     def apply(self, entries: Sequence[Entry]) -> list[Any]:
         """See StateMachine."""
+        self._require_room("entries without room")
         return [self._apply(entry) for entry in entries]
 
     def _apply(self, entry: Entry) -> Any:
@@ -182,18 +199,40 @@ class KvMachine:
                 "applied without a gap",
                 f"{self._name} applies {entry.index} after {self.state.index}",
             )
+        repeats = self.state.repeats
         result, effect = self.state.apply(entry)
+        if self.state.repeats > repeats:
+            self._world.count("requests found done")
         self._disk.journal.append(entry)
         self._on_apply(entry, self.state, effect)
         return result
 
-    def save(self, done: Callable[[SnapshotSource], None], failed: object = None) -> None:
+    def save(
+        self, done: Callable[[SnapshotSource], None], failed: Callable[[StorageFull], None]
+    ) -> None:
         """See StateMachine."""
+        if self._random.random() < BUSY:
+            self._world.count("snapshots not begun")
+            raise Busy("too many copies are being made")
         source = MemorySource(self.state.encode())
-        self._later(lambda: done(source))
+        self._later(lambda: self._saved(source, done, failed))
+
+    def _saved(
+        self,
+        source: MemorySource,
+        done: Callable[[SnapshotSource], None],
+        failed: Callable[[StorageFull], None],
+    ) -> None:
+        try:
+            self._require_room("copies without room")
+        except StorageFull as error:
+            failed(error)
+        else:
+            done(source)
 
     def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:
         """See StateMachine."""
+        self._require_room("restores without room")
         data = source.read(0, source.size)
         self.state, self._disk.base = KvState.decode(data), KvState.decode(data)
         self._disk.journal.clear()
@@ -213,6 +252,11 @@ class KvMachine:
     def digest(self) -> bytes:
         """See StateMachine."""
         return hashlib.sha256(self.state.encode()).digest()
+
+    def _require_room(self, what: str) -> None:
+        if self._is_full():
+            self._world.count(what)
+            raise StorageFull("no room for the state")
 
     def _later(self, action: Callable[[], None]) -> None:
         delay_us = self._random.randint(1, 20) * MILLISECOND

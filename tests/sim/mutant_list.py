@@ -413,7 +413,7 @@ CLIENTS = (
         "proposals of a deposed leader are never answered",
         (
             "replica",
-            "            self._intake.fail_after(self._core.commit_index, self._not_leader())\n",
+            "            self._intake.fail_after(self._answerable_index, self._not_leader())\n",
             "",
         ),
     ),
@@ -447,6 +447,7 @@ HARNESS = (
                 "        self.up, self._refused = False, True\n",
                 "        self.up, self.disk.flipped = False, False\n"
                 "        self.disk.durable = LogImage(StoredLog(HardState(), None, ()))\n"
+                "        self.disk.restored = self.disk.durable.base\n"
                 "        self._machine_disk = MachineDisk()\n"
                 "        self._world.after(0, self.start)\n"
                 "        return\n",

@@ -39,6 +39,7 @@ class _LinkState:
     clogged_until_us: int = 0
     epoch: int = 0
     last_arrival_us: int = 0
+    """When the last of those sent so far arrives."""
     last_bulk_us: int = 0
 
 
@@ -63,10 +64,12 @@ class Network:
         chance, conditions = self._random.random, self.conditions
         link = self._link(sender, to)
         if link.cuts or (conditions.loss and chance() < conditions.loss):
+            self._world.count("messages cut off" if link.cuts else "messages lost")
             self._world.tell("lost", sender, to, data)
             return
         self._put(link, sender, to, data)
         if conditions.repeat and chance() < conditions.repeat:
+            self._world.count("messages repeated")
             self._put(link, sender, to, data)
 
     def send_bulk(self, sender: str, to: str, data: bytes) -> None:
@@ -131,8 +134,12 @@ class Network:
     def _put(self, link: _LinkState, sender: str, to: str, data: bytes) -> None:
         now_us = self._world.now_us
         arrival_us = max(now_us, link.clogged_until_us) + self._delay_us()
-        if self.conditions.ordered:
-            arrival_us = link.last_arrival_us = max(arrival_us, link.last_arrival_us)
+        if arrival_us < link.last_arrival_us:
+            if self.conditions.ordered:
+                arrival_us = link.last_arrival_us
+            else:
+                self._world.count("messages overtaken")
+        link.last_arrival_us = max(arrival_us, link.last_arrival_us)
         self._arrive(link, sender, to, data, arrival_us - now_us, bulk=False)
 
     def _arrive(

@@ -18,33 +18,39 @@ from paceline.consensus.messages import (
 )
 from paceline.consensus.recovery import recover
 from paceline.consensus.replica import Decision, Replica, ReplicaLimits
+from paceline.consensus.spool import MemorySpool
 from paceline.consensus.storage.protocol import LogWrite, SnapshotSource, StoredLog
-from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotOffer
+from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotCredit, SnapshotOffer
 from paceline.errors import CorruptStorage, PacelineError
 from tests.sim.disk import Disk, LogImage, SimStorage
-from tests.sim.invariants import Glance, Observer
+from tests.sim.invariants import Observer
 from tests.sim.machine import KvMachine, KvState, MachineDisk, Post
 from tests.sim.network import Network
+from tests.sim.unanswered import Unanswered
+from tests.sim.watched import Glance
 from tests.sim.world import MILLISECOND, Violation, World
 
 Action = Callable[[], None]
 
 TICK_US = 50 * MILLISECOND
 MAILBOX = 5_000
+"""With so much waiting for a paused process, the sockets take no more messages."""
 NEWS_US = 2 * MILLISECOND
 """As in the node: so long the news of a commit may wait for an append."""
-"""With so much waiting for a paused process, the sockets take no more messages."""
 
 
 class _Machine(KvMachine):
     """A machine that lets the observer look on."""
 
     after_restore: Callable[[SnapshotMeta, int], None]
+    refused = False
+    """There was no room for a snapshot: until there is, the replica writes nothing."""
 
     def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:
         """See StateMachine."""
-        before = self.state.index
+        before, self.refused = self.state.index, True
         super().restore(source, meta)
+        self.refused = False
         self.after_restore(meta, before)
 
 
@@ -70,8 +76,8 @@ class Process:
         self.name = config.node_id
         self.disk = Disk(world, self.name, founding)
         self.up = False
-        self.unanswered = 0
-        """Proposals and reads of this life that have not been answered."""
+        self.unanswered: Unanswered
+        """Who waits for an answer of this life."""
         self._world = world
         self._network = network
         self._observer = observer
@@ -82,6 +88,8 @@ class Process:
         self._at_risk = at_risk
         self._random = world.random(f"process {self.name}")
         self._machine_disk = MachineDisk()
+        self._spool = MemorySpool()
+        self._was_offered = False
         self._life = 0
         self._paused = False
         self._refused = False
@@ -135,7 +143,7 @@ class Process:
     @property
     def handed_over(self) -> bool:
         """See Node."""
-        return self._handed_over
+        return self._handed_over and not self._machine.refused
 
     # --- its life ---------------------------------------------------------------------------------
 
@@ -144,7 +152,8 @@ class Process:
         if self.up or self._refused:
             return
         self._life += 1
-        self._mailbox, self._paused, self._pump_due, self.unanswered = [], False, False, 0
+        self._mailbox, self._paused, self._pump_due = [], False, False
+        self.unanswered = Unanswered(self._world, self.name, self._limits.read_timeout_ticks)
         self._post = self._new_post()
         self._storage = SimStorage(
             world=self._world,
@@ -155,11 +164,19 @@ class Process:
         )
         self._machine = self._new_machine()
         self.up = True
+        self._count_start()
         self._world.tell("start", self.name, self._life, self.state.index)
         try:
             self._boot()
         except CorruptStorage as error:
             self._refuse_to_start(error)
+
+    def _count_start(self) -> None:
+        log = self.disk.durable
+        if self._life > 1 and log.membership.joint:
+            self._world.count("restarts in a joint membership")
+        if self.disk.restored.index > log.last_index:
+            self._world.count("restarts with an unmarked snapshot")
 
     def _refuse_to_start(self, error: CorruptStorage) -> None:
         self.up, self._refused = False, True
@@ -183,6 +200,7 @@ class Process:
             limits=self._limits,
             later=self._tell_news_later if self._config.hold_news else None,
             send_bulk=self._send_bulk,
+            spool=self._spool,
             first_context=self._random.getrandbits(40),
         )
         self._observer.started(self)
@@ -193,6 +211,7 @@ class Process:
             world=self._world,
             name=self.name,
             disk=self._machine_disk,
+            is_full=lambda: self.disk.conditions.state_full,
             post=self._post,
             on_apply=lambda entry, _, effect: self._observer.applies(self, entry, effect),
         )
@@ -214,6 +233,8 @@ class Process:
         self._life += 1
         self._storage.crash()
         self._machine_disk.crash(self._random, power=power)
+        if power and self._random.random() < 0.5:
+            self._spool = MemorySpool()
 
     def pause(self, for_us: int) -> None:
         """Do nothing for a while."""
@@ -234,7 +255,7 @@ class Process:
         self._paused = False
         elapsed = max(1, (self._world.now_us - self._paused_at_us) // self._tick_us)
         waiting, self._mailbox = self._mailbox, []
-        tick = [lambda: self._replica.tick(elapsed)]
+        tick = [lambda: self._tick(elapsed)]
         for action in tick + waiting if self._random.random() < 0.5 else waiting + tick:
             self.call(action)
 
@@ -276,9 +297,16 @@ class Process:
                 return
             self._tick_after(self._tick_us)
             if not self._paused:
-                self.call(self._replica.tick)
+                self.call(lambda: self._tick(1))
 
         self._world.after(delay_us, tick)
+
+    def _tick(self, elapsed: int) -> None:
+        stalled = elapsed > self._limits.election_ticks // 2
+        if stalled:
+            self._world.count("stalls noticed")
+        self._replica.tick(elapsed)
+        self.unanswered.tick(1 if stalled else elapsed)
 
     def _wake(self) -> None:
         if not self._pump_due:
@@ -300,9 +328,14 @@ class Process:
             return
         self._world.tell("bulk" if bulk else "receives", self.name, sender, data)
         if bulk:
-            self.call(lambda: self._replica.receive_bulk(sender, data))
+            self.call(lambda: self._receive_bulk(sender, data))
         else:
             self.call(lambda: self._replica.receive(decode_message(data)))
+
+    def _receive_bulk(self, sender: str, data: bytes) -> None:
+        self._was_offered = isinstance(SNAPSHOT_MESSAGES.decode(data), SnapshotOffer)
+        self._replica.receive_bulk(sender, data)
+        self._was_offered = False
 
     def lose(self, peer: str) -> None:
         """See Victim."""
@@ -312,32 +345,47 @@ class Process:
 
     def propose(self, data: bytes, done: Callable[[Decision], None]) -> bool:
         """See Server."""
-
-        def answer(decision: Decision) -> None:
-            self.unanswered -= 1
-            done(decision)
-
-        return self._ask(lambda: self._replica.propose(data, answer))
+        answer = self._decided("proposal", done)
+        return self.call(lambda: self._replica.propose(data, answer()))
 
     def read(self, done: Callable[[PacelineError | None], None]) -> bool:
         """See Server."""
 
-        def answer(error: PacelineError | None) -> None:
-            self.unanswered -= 1
-            done(error)
+        def ask() -> None:
+            unanswered = self.unanswered
+            number = unanswered.asked("read")
 
-        return self._ask(lambda: self._replica.read(answer))
+            def answer(error: PacelineError | None) -> None:
+                unanswered.answered(number, "read", error)
+                done(error)
+
+            self._replica.read(answer)
+
+        return self.call(ask)
 
     def change_membership(
         self, voters: Sequence[str], learners: Sequence[str], done: Callable[[Decision], None]
     ) -> None:
         """See Member."""
+        answer = self._decided("change", done)
+        self.call(lambda: self._replica.change_membership(voters, learners, answer()))
 
-        def answer(decision: Decision) -> None:
-            self.unanswered -= 1
-            done(decision)
+    def _decided(
+        self, what: str, done: Callable[[Decision], None]
+    ) -> Callable[[], Callable[[Decision], None]]:
+        """Answer how to ask for a decision: called at that moment, it gives the callback."""
 
-        self._ask(lambda: self._replica.change_membership(voters, learners, answer))
+        def asked() -> Callable[[Decision], None]:
+            unanswered = self.unanswered
+            number = unanswered.asked(what)
+
+            def answer(decision: Decision) -> None:
+                unanswered.answered(number, what, decision.error)
+                done(decision)
+
+            return answer
+
+        return asked
 
     def transfer(self, to: str) -> None:
         """See Member. A refusal is fine."""
@@ -350,13 +398,6 @@ class Process:
 
         self.call(hand_over)
 
-    def _ask(self, question: Action) -> bool:
-        def ask() -> None:
-            self.unanswered += 1
-            question()
-
-        return self.call(ask)
-
     # --- what it does -----------------------------------------------------------------------------
 
     def _send(self, to: str, message: Message) -> None:
@@ -366,7 +407,10 @@ class Process:
     def _send_bulk(self, to: str, data: bytes) -> None:
         message = SNAPSHOT_MESSAGES.decode(data)
         if isinstance(message, SnapshotOffer):
+            self._world.count("snapshots offered")
             self._observer.offers(message.term, message.meta)
+        elif isinstance(message, SnapshotCredit) and self._was_offered and message.offset:
+            self._world.count("snapshots resumed")
         self._network.send_bulk(self.name, to, data)
 
     def _on_write(self, write: LogWrite) -> None:

@@ -82,12 +82,18 @@ class Scenario:
         """Answer the bounds of every replica."""
         return ReplicaLimits(
             apply_entries=3 if self.small_messages else 64,
+            read_timeout_ticks=6 * self.election_ticks,
             election_ticks=self.election_ticks,
             compaction=CompactionLimits(
                 every_entries=self.compact_every, keep_trailing_entries=self.keep_trailing
             ),
             transfer=TransferLimits(
-                chunk_bytes=200, window_bytes=500, resend_ticks=6, patience_ticks=60
+                chunk_bytes=20 if self.small_messages else 200,
+                window_bytes=60 if self.small_messages else 500,
+                resend_ticks=6,
+                patience_ticks=60,
+                rest_ticks=6,
+                longest_rest_ticks=24,
             ),
         )
 
@@ -162,7 +168,7 @@ def _behind(scenario: Scenario, lots: random.Random) -> Scenario:
     return replace(
         scenario,
         voters=lots.choice((2, 3, 3, 5)),
-        faults=("crash", "isolate", "partition", AT_RISK),
+        faults=("crash", "isolate", "partition", "full_disk", AT_RISK),
         fault_every_ms=scenario.unit_ms * 2,
         noise_every_ms=scenario.unit_ms // 2,
         compact_every=5,
@@ -223,7 +229,7 @@ def _network(lots: random.Random) -> Conditions:
         loss=0.0 if calm else lots.choice((0.0, 0.01, 0.05, 0.2)),
         repeat=0.0 if calm else lots.choice((0.0, 0.02, 0.2)),
         ordered=lots.random() < 0.4,
-        bulk_bytes_per_ms=lots.choice((20, 2_000)),
+        bulk_bytes_per_ms=lots.choice((1, 20, 2_000)),
     )
 
 

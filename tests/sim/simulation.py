@@ -198,7 +198,7 @@ class Simulation:
         down = [process for process in self._all() if not process.up]
         leave_down = self._lots.random() < 0.5 and self._can_do_without(p.name for p in down)
         for process in self._all():
-            process.disk.conditions.slow, process.disk.conditions.full = 1, False
+            process.disk.mend()
             process.resume()
             if not leave_down:
                 process.start()
@@ -227,7 +227,7 @@ class Simulation:
         membership, last = self.observer.membership, self.observer.max_commit
         lines = [f"  committed {last}, members {membership}"]
         for process in self._all():
-            state = f"{process.glance()}, {process.unanswered} wait" if process.up else "down"
+            state = f"{process.glance()}, {len(process.unanswered)} wait" if process.up else "down"
             lines.append(f"  {process.name}: {state}")
         return "\n".join(lines)
 
@@ -248,7 +248,10 @@ class Simulation:
         return done
 
     def _converged(self) -> bool:
-        """Answer whether all members that are up have applied everything, and nobody waits."""
+        """Answer whether all members that are up have applied everything.
+
+        And nobody waits for an answer, not even of a node that is a member no more.
+        """
         membership, last = self.observer.membership, self.observer.max_commit
         up = self._members_up()
         leaders = [process for process in up if process.leads]
@@ -257,7 +260,7 @@ class Simulation:
             and bool(leaders)
             and max(leader.term for leader in leaders) == max(process.term for process in up)
             and all(process.state.index == last for process in up)
-            and all(process.unanswered == 0 for process in up)
+            and not any(process.unanswered for process in self._up())
         )
 
     # --- the end ----------------------------------------------------------------------------------
