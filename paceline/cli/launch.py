@@ -22,7 +22,12 @@ CLOCK_SLACK_S = 2.0
 
 _VARIABLES = frozenset(
     f"PACELINE_{name.upper()}"
-    for name in (*(field.name for field in fields(NodeSettings)), "label", "token_file", "replace_after")
+    for name in (
+        *(field.name for field in fields(NodeSettings)),
+        "label",
+        "token_file",
+        "replace_after",
+    )
 )
 
 
