@@ -82,7 +82,7 @@ class FailingDisk:
     def fail(self, calls: str, file: str, error: int) -> None:
         """From now on, let `sync` or `write` calls on files whose path ends so give this errno.
 
-        An errno of 0 only writes the calls down.
+        A file of `*` is any. An errno of 0 only writes the calls down.
         """
         beside = self._order.with_suffix(".new")
         beside.write_text(f"{calls} {error} {file}\n")

@@ -1,7 +1,7 @@
 /* Makes calls that write or sync chosen files fail; see disks.py. Preloaded into a process.
 
    The order is one line, "sync|write ERRNO SUFFIX", in a file that is read at every call, so that
-   it can be given while the process runs. Each failure is written down before it is returned. */
+   it can be given while the process runs; a suffix of "*" is any file. Each failure is written down before it is returned. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -52,10 +52,9 @@ static int failure(const char *call, int handle)
     snprintf(link, sizeof link, "/proc/self/fd/%d", handle);
     ssize_t size = readlink(link, path, sizeof path - 1);
     errno = before;
-    if (size < (ssize_t)strlen(suffix))
-        return 0;
-    path[size] = 0;
-    if (strcmp(path + size - strlen(suffix), suffix) != 0)
+    path[size > 0 ? size : 0] = 0;
+    if (strcmp(suffix, "*") != 0
+        && (size < (ssize_t)strlen(suffix) || strcmp(path + size - strlen(suffix), suffix) != 0))
         return 0;
     write_down(call, path);
     errno = before;

@@ -17,7 +17,7 @@ from paceline.codec import decode, encode
 from paceline.consensus.messages import Entry, HardState, Membership, SnapshotMeta
 from paceline.consensus.storage.protocol import StoredLog
 from paceline.consensus.storage.wal import commits_behind_damage
-from paceline.errors import CorruptStorage, ProtocolError, StorageError
+from paceline.errors import CorruptStorage, ProtocolError, StorageError, StorageFull
 
 APPLICATION_ID = 0x70634C67
 """Marks the file as ours ("pcLg"), so that a foreign database is refused, not overwritten."""
@@ -133,6 +133,8 @@ def _check_wal(path: Path) -> None:
 
 def _explained(path: Path, error: sqlite3.DatabaseError) -> StorageError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull(f"no room on the disk of {path}: free some, then start the node again")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StorageError(f"{path} is in use: another node runs on this data directory; stop it")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):

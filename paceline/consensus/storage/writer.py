@@ -40,6 +40,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from paceline.abandon import abandon
 from paceline.consensus.messages import HardState, SnapshotMeta
 from paceline.consensus.storage.database import (
     open_database,
@@ -186,13 +187,13 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while self._turn():
-                pass
-        except _Stopped:
-            pass
+            with suppress(_Stopped):
+                while self._turn():
+                    pass
         except Exception as error:  # whatever it is: a log that is not written must stop the node
+            abandon(self._connection)
             self._fail(error)
-        finally:
+        else:
             self._connection.close()
 
     def _turn(self) -> bool:
