@@ -74,6 +74,8 @@ class NodeSettings:
     """`wired` has shorter election timeouts, for networks that do not stall."""
     approve: bool = False
     """Of a founder: a person confirms each newcomer of the cluster."""
+    anew: bool = False
+    """Move what is in `data_dir` aside first and begin as a new node."""
     lease_ms: int = 10_000
     grace_ms: int = 2_000
     log_level: str = "info"

@@ -48,6 +48,7 @@ def arguments(settings: NodeSettings) -> list[str]:
     for key, value in settings.labels.items():
         said += ["--label", f"{key}={value}"]
     said += [] if settings.mdns else ["--no-mdns"]
+    said += ["--anew"] if settings.anew else []
     return [*said, "--approve"] if settings.approve else said
 
 

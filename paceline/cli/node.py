@@ -64,6 +64,9 @@ def setting(*names: str, **attributes: Any) -> Callable[[F], F]:
 @setting("--grace-ms", type=int, help="What is waited beyond the lease (2000).")
 @setting("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @setting("--log-format", type=click.Choice(["console", "json"]))
+@click.option(
+    "--anew", is_flag=True, default=None, help="Move what is in the data directory aside first."
+)
 @click.option("--detach", is_flag=True, help="Start it in the background and wait until ready.")
 def start(detach: bool, **given: Any) -> None:
     """Start a node; found a cluster, or join one with --token or --join.

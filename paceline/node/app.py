@@ -23,6 +23,7 @@ from paceline import __version__
 from paceline.clock import SystemClock
 from paceline.discovery.record import join_address
 from paceline.errors import PacelineError
+from paceline.node import farewell
 from paceline.node.access import Access
 from paceline.node.autopilot import Autopilot
 from paceline.node.belonging import belong, remember
@@ -31,6 +32,7 @@ from paceline.node.consensus import Consensus, ConsensusSettings
 from paceline.node.coordinator import Coordinator
 from paceline.node.data_dir import DataDir
 from paceline.node.death_watch import DeathWatch
+from paceline.node.departures import Departures
 from paceline.node.founding import Settled
 from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
@@ -42,6 +44,7 @@ from paceline.node.proposals import Proposals
 from paceline.node.registration import Registration
 from paceline.node.service import Service
 from paceline.node.state_reader import StateReader
+from paceline.node.stewardship import Stewardship
 from paceline.node.vitals import Heartbeats, Lease, VitalsTable, read_resources
 from paceline.node.web.auth import read_or_make_token
 from paceline.node.web.server import WebServer
@@ -85,6 +88,7 @@ class Node:
         self._stopping = asyncio.Event()
         self._slots = settings.slots
         self._made_token = False
+        self._left = False
         self._failure: BaseException | None = None
         self._background: list[asyncio.Task[Any]] = []
         self._resources: tuple[int, Resources] = (0, Resources())
@@ -104,6 +108,7 @@ class Node:
         async with AsyncExitStack() as stack:
             data_dir = DataDir(self._settings.data_dir)
             stack.callback(data_dir.close)
+            self._open_anew(data_dir)
             await self._network.open(data_dir, stack)
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -114,6 +119,12 @@ class Node:
                         task.cancel()
         if self._failure is not None:
             raise self._failure
+
+    def _open_anew(self, data_dir: DataDir) -> None:
+        """Make sure that the directory is of a node that is in, or will be in, a cluster."""
+        if self._settings.anew:
+            farewell.set_aside(data_dir)
+        farewell.require_not_left(data_dir)
 
     def _start(self, work: Coroutine[Any, Any, object], name: str) -> None:
         self._background.append(self._group.create_task(work, name=name))
@@ -269,7 +280,7 @@ class Node:
         self._consensus.progress.listen(lambda changes: self._worker.wake())
         watch = DeathWatch(transport=self._network.transport, on_death=self._died)
         connection = self._consensus.machine.connection
-        pilot = Autopilot(
+        self._pilot = Autopilot(
             replicas=self._consensus.loop,
             alive=self._vitals.alive,
             clock=self._clock,
@@ -284,7 +295,7 @@ class Node:
         self._start(self._registration.run(), "registration")
         self._start(self._workshop.watch_tools(self._registration.wake), "tools")
         self._start(watch.run(), "death watch")
-        self._start(pilot.run(), "autopilot")
+        self._start(self._pilot.run(), "autopilot")
 
     def _make_coordinator(self) -> Coordinator:
         settings = self._settings
@@ -298,6 +309,7 @@ class Node:
                 lease_ms=settings.lease_ms,
                 grace_ms=settings.grace_ms,
             ),
+            trusted=lambda: queries_members.trusted(self._consensus.machine.connection),
         )
         return Coordinator(
             replicas=self._consensus.loop,
@@ -340,6 +352,7 @@ class Node:
                 connection=consensus.machine.connection,
                 progress=consensus.progress,
             ),
+            steward=self._make_stewardship(data_dir, status),
             access=Access(
                 node_id=self._network.node_id,
                 connection=consensus.machine.connection,
@@ -358,6 +371,32 @@ class Node:
         await web.start()
         stack.push_async_callback(web.stop)
         return web
+
+    def _make_stewardship(self, data_dir: DataDir, status: ClusterStatus) -> Stewardship:
+        node_id, consensus = self._network.node_id, self._consensus
+
+        def has_left() -> None:
+            cluster_id = self._network.members.cluster_id
+            farewell.mark(data_dir, node_id=node_id, cluster_id=cluster_id, clock=self._clock)
+            self._left = True
+            self.stop()
+
+        return Stewardship(
+            node_id=node_id,
+            connection=consensus.machine.connection,
+            proposals=self._proposals,
+            departures=Departures(
+                node_id=node_id,
+                replicas=consensus.loop,
+                autopilot=self._pilot,
+                proposals=self._proposals,
+                progress=consensus.progress,
+                calls=self._network.calls,
+            ),
+            progress=consensus.progress,
+            members=status.members,
+            has_left=has_left,
+        )
 
     def _say_ready(self, data_dir: DataDir, web: WebServer) -> None:
         host = self._network.discovery.own.hosts[0]
@@ -389,7 +428,7 @@ class Node:
     async def _wind_down(self) -> None:
         """Leave the others in order: work is given back, leadership handed over."""
         log.info("stopping")
-        if self._failure is None:
+        if self._failure is None and not self._left:
             self._slots = 0  # said before the work is given back, or it would be given to us again
             self._heartbeats.beat()
             await self._worker.give_up(timeout_s=GIVE_BACK_S)

@@ -1,7 +1,7 @@
 """The picture that the planner is shown: the replicated state, the vitals, and the time."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from paceline.clock import Clock
 from paceline.ids import NodeId
@@ -33,8 +33,9 @@ class Planning:
         vitals: VitalsTable,
         clock: Clock,
         settings: PlanningSettings,
-        trusted: frozenset[NodeId] = frozenset(),
+        trusted: Callable[[], frozenset[NodeId]],
     ) -> None:
+        """Wire it: `trusted` answers who may be given sensitive work."""
         self._connection = connection
         self._vitals = vitals
         self._clock = clock
@@ -58,6 +59,7 @@ class Planning:
         return queries.next_ready_ms(self._connection, self._clock.now_ms())
 
     def _workers(self, leading_since_ms: int) -> Iterable[WorkerView]:
+        trusted = self._trusted()
         leading_ms = self._clock.monotonic_ms() - leading_since_ms
         for worker in registered_workers(self._connection):
             node_id = worker.node_id
@@ -70,7 +72,7 @@ class Planning:
                 slots=worker.slots,
                 tools=worker.tools,
                 labels=worker.labels,
-                trusted=node_id in self._trusted,
+                trusted=node_id in trusted,
                 vitals=heard.vitals if heard else None,
                 silent_ms=leading_ms if silent_ms is None else min(silent_ms, leading_ms),
                 dead=heard.dead if heard else False,

@@ -22,6 +22,7 @@ from paceline.node.progress import AppliedProgress
 from paceline.node.proposals import Proposals
 from paceline.node.repository import Repositories
 from paceline.node.state_reader import StateReader
+from paceline.node.stewardship import Stewardship
 from paceline.node.web.ports import (
     Document,
     EventQuery,
@@ -55,6 +56,7 @@ class Service:
         status: ClusterStatus,
         log_feed: LogFeed,
         access: Access,
+        steward: Stewardship,
         on_stop: Callable[[], None],
     ) -> None:
         """Wire it: `reader` reads the same state as `connection`, off the loop."""
@@ -67,6 +69,7 @@ class Service:
         self._status = status
         self._log_feed = log_feed
         self.access = access
+        self.steward = steward
         self._on_stop = on_stop
 
     # --- this node and its cluster ----------------------------------------------------------------

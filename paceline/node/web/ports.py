@@ -114,11 +114,40 @@ class AccessService(Protocol):
         ...
 
 
+class StewardService(Protocol):
+    """The nodes that are in. Each is named by its id, a unique beginning of it, or its name.
+
+    Raise NotFound for a node that is none, InputError for an ambiguous name, Conflict where the
+    cluster could not go on or this node may not decide it, NoQuorum and TimedOut.
+    """
+
+    async def drain(self, wanted: str, *, on: bool) -> Document:
+        """Answer `node_id, name, status`."""
+        ...
+
+    async def trust(self, wanted: str, *, trusted: bool) -> Document:
+        """Answer `node_id, name, trusted, changed`."""
+        ...
+
+    async def revoke(self, wanted: str, reason: str) -> Document:
+        """Answer `node_id, name, token_version` once the node is out and the token another."""
+        ...
+
+    async def leave(self, timeout_s: float) -> Document:
+        """Answer `node_id, finished` once this node is out; it ends right after that."""
+        ...
+
+
 class NodeService(Protocol):
     """A node as the outside sees it. Ids may be given as unique prefixes everywhere.
 
     An id that nothing has raises NotFound, an ambiguous prefix InputError.
     """
+
+    @property
+    def steward(self) -> StewardService:
+        """Answer the part that is about the nodes that are in."""
+        ...
 
     @property
     def access(self) -> AccessService:

@@ -101,6 +101,30 @@ class ApproveBody(Schema):
     newcomer: str = Field(min_length=1, max_length=200)
 
 
+class DrainBody(Schema):
+    """Whether it is to drain."""
+
+    on: bool = True
+
+
+class TrustBody(Schema):
+    """Whether it is to be trusted."""
+
+    trusted: bool
+
+
+class RevokeBody(Schema):
+    """Why; it stands in the activity log."""
+
+    reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class LeaveBody(Schema):
+    """How long running work may take to finish."""
+
+    timeout_s: Annotated[float, Field(ge=0, le=86_400, strict=False)] = 60.0
+
+
 class Empty(Schema):
     """A call that takes nothing."""
 

@@ -92,6 +92,34 @@ class FakeAccess:
 
 
 @dataclass
+class FakeSteward:
+    """Knows one other node, and keeps what it was asked."""
+
+    asked: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def _find(self, wanted: str) -> Document:
+        if wanted not in (OTHER_ID, "beta"):
+            raise NotFound(f"no node {wanted!r}")
+        return {"node_id": OTHER_ID, "name": "beta"}
+
+    async def drain(self, wanted: str, *, on: bool) -> Document:
+        self.asked.append(("drain", wanted, on))
+        return {**self._find(wanted), "status": "draining" if on else "online"}
+
+    async def trust(self, wanted: str, *, trusted: bool) -> Document:
+        self.asked.append(("trust", wanted, trusted))
+        return {**self._find(wanted), "trusted": trusted, "changed": True}
+
+    async def revoke(self, wanted: str, reason: str) -> Document:
+        self.asked.append(("revoke", wanted, reason))
+        return {**self._find(wanted), "token_version": 2}
+
+    async def leave(self, timeout_s: float) -> Document:
+        self.asked.append(("leave", timeout_s))
+        return {"node_id": NODE_ID, "finished": True}
+
+
+@dataclass
 class FakeService:
     """Answers from `documents`; what a test wants to go wrong it puts into `failure`."""
 
@@ -101,6 +129,7 @@ class FakeService:
     failure: Exception | None = None
     stream_failure: PacelineError | None = None
     access: FakeAccess = field(default_factory=FakeAccess)
+    steward: FakeSteward = field(default_factory=FakeSteward)
     ready: bool = True
     quorum: bool = True
     lines: list[str] = field(default_factory=lambda: ["one", "two", "drei ✓"])
