@@ -19,6 +19,7 @@ from paceline.errors import StorageError, StorageFull
 from paceline.tasks import snapshot
 from paceline.tasks.background import Background, CallSoon
 from paceline.tasks.batch import LogEntry, Spoilt, apply_batch
+from paceline.tasks.cut import Cuts
 from paceline.tasks.digest import digest
 from paceline.tasks.durability import Durability, sync_directory
 from paceline.tasks.effects import Change, Effects, Marks
@@ -65,6 +66,7 @@ class TaskMachine:
             path=self._path, owner=self._db, background=self._background, failed=self._failed
         )
         self._listeners: list[Listener] = []
+        self._cuts = Cuts()
 
     @property
     def applied_index(self) -> int:
@@ -114,17 +116,35 @@ class TaskMachine:
         """
         known = sum(1 for entry in entries if entry.index <= self._marks.applied_index)
         fresh = entries[known:]
-        if not fresh:
-            return [None] * known
-        self._require_next(fresh)
+        if fresh:
+            self._require_next(fresh)
+        results = self._cuts.known(entries[:known])
+        for part in self._cuts.parts(fresh):
+            results += self._apply_part(part, more=part[-1] is not fresh[-1])
+        self._cuts.done()
+        return results
+
+    def _apply_part(self, part: Sequence[LogEntry], *, more: bool) -> list[Any]:
         try:
-            results, effects = self._transaction(fresh, careful=False)
+            results, effects = self._transaction(part, careful=False)
         except Spoilt:
-            results, effects = self._transaction(fresh, careful=True)
+            results, effects = self._transaction(part, careful=True)
+        self._cuts.applied(part, results, more=more)
         self._tell(effects.changes)
         with self._noting_failure():
-            self._durability.applied(len(fresh))
-        return [None] * known + results
+            self._durability.applied(len(part))
+        return results
+
+    def see(
+        self, mark: bytes, seen: Callable[[int, sqlite3.Connection], None]
+    ) -> Callable[[], None]:
+        """Call `seen(index, connection)` with the state just behind the next entry holding `mark`.
+
+        The connection sees that state until it is closed, on any one thread, whatever is applied
+        meanwhile; while it is open, the write-ahead log only grows. Answer how to stop waiting.
+        `seen` is called in the middle of applying and must not raise. Raise Busy for too many.
+        """
+        return self._cuts.watch(mark, lambda index: seen(index, snapshot.pin(self._path)))
 
     def save(
         self,

@@ -1,5 +1,6 @@
 """Copies of the state, taking them in, durability, and files that are not ours."""
 
+import contextlib
 import hashlib
 import queue
 import sqlite3
@@ -14,12 +15,11 @@ from paceline.errors import Busy, CorruptStorage, StorageError, StorageFull
 from paceline.tasks import durability
 from paceline.tasks.background import JOB_LIMIT, Background
 from paceline.tasks.commands import SubmitTask
-from paceline.tasks.digest import tables
 from paceline.tasks.durability import sync_file
 from paceline.tasks.effects import Change
 from paceline.tasks.machine import TaskMachine
 from paceline.tasks.model import TaskSpec
-from paceline.tasks.schema import APPLICATION_ID, SCHEMA_VERSION, open_reader
+from paceline.tasks.schema import APPLICATION_ID, SCHEMA_VERSION, open_reader, open_writer
 from paceline.tasks.snapshot import FileSnapshot
 from tests.tasks.entries import Driver, subtask, worker
 
@@ -412,9 +412,10 @@ def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
         TaskMachine(tmp_path / "nowhere" / "state.db")
 
 
-def test_the_digest_covers_every_table(drive: Driver) -> None:
-    sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
-    assert {row[0] for row in drive.machine.connection.execute(sql)} == set(tables())
+def _tables() -> list[str]:
+    with contextlib.closing(open_writer(Path(":memory:"))) as connection:
+        rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        return [name for (name,) in rows]
 
 
 def _some_value(name: str, kind: str) -> str:
@@ -423,7 +424,7 @@ def _some_value(name: str, kind: str) -> str:
     return "99" if kind == "INTEGER" else "'x'"
 
 
-@pytest.mark.parametrize("table", [table for table in tables() if table != "meta"])
+@pytest.mark.parametrize("table", [table for table in _tables() if table != "meta"])
 def test_the_digest_sees_every_table(drive: Driver, table: str) -> None:
     some_work(drive)
     db = drive.machine.connection
