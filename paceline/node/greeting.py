@@ -4,12 +4,13 @@ The greeting socket is plain, without CURVE: a stranger's key is not known, and 
 said here. What it says of itself is a claim. Two kinds of exchange pass through it, each one small
 frame there and one back:
 
-* hello: both tell who they are, and the greeted one adds the contacts of its fellow members;
+* hello: both tell who and where they are, as multicast does, and nothing about others;
 * join: an opaque body and its answer; admission (proof of the token, bound to both keys) is built
-  on it elsewhere.
+  on it in `admission`.
 
-Whoever sends anything that is not a frame (`node.hello`), or too many, is not answered; what was
-dropped is counted. The rates hold per address and for all addresses together.
+How many may be connected, and for how long, is bounded (`guard`). Whoever sends anything that is
+not a frame (`node.hello`), or too many, is not answered; what was dropped is counted. The rates
+hold per address and for all addresses together.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ import zmq
 from paceline import codec
 from paceline.errors import ProtocolError, Unavailable
 from paceline.node.greeting_client import greet, join
+from paceline.node.guard import Guard
 from paceline.node.hello import (
     REQUEST_LIMIT_BYTES,
     GreetingKind,
@@ -53,6 +55,10 @@ __all__ = ["Greeting", "GreetingStats", "Hello", "HelloReply", "JoinHandler", "g
 JOINS_LIMIT: Final = 16
 """Joins that are worked on at once."""
 JOIN_TIMEOUT_S: Final = 30.0
+CONNECTIONS_LIMIT: Final = 256
+CONNECTIONS_PER_ADDRESS: Final = 64
+CONNECTION_LIFE_S: Final = 60.0
+"""A stranger's business is one frame and its answer."""
 RATE_PER_ADDRESS: Final = 50.0
 RATE_OF_ALL: Final = 500.0
 TURN_LIMIT: Final = 64
@@ -117,6 +123,7 @@ class Greeting:
         self._joins = 0
         self._tasks: asyncio.TaskGroup | None = None
         self._context: Context | None = None
+        self.guard: Guard
         self.stats = GreetingStats()
         self.port = 0
 
@@ -129,9 +136,16 @@ class Greeting:
             self._socket,
             {zmq.MAXMSGSIZE: REQUEST_LIMIT_BYTES, zmq.RCVHWM: 64, zmq.SNDHWM: 64},
         )
+        self.guard = Guard(
+            bound=self._socket,
+            limit=CONNECTIONS_LIMIT,
+            per_address=CONNECTIONS_PER_ADDRESS,
+            life_s=CONNECTION_LIFE_S,
+        )
         try:
             self._bind()
         except zmq.ZMQError as error:
+            self.guard.close()
             self._context.destroy(linger=0)
             self._context = None
             raise Unavailable(f"cannot listen on {self._bind_host!r}: {error}") from error
@@ -151,6 +165,7 @@ class Greeting:
         """Answer nobody any more."""
         if self._context is not None:
             self._reader.close()
+            self.guard.close()
             self._context.destroy(linger=0)
             self._context = None
 

@@ -14,6 +14,7 @@ import zmq
 
 from paceline.errors import ProtocolError
 from paceline.ids import NodeId
+from paceline.node.guard import Guard, hang_up, peer_of
 from paceline.node.keys import NodeKeys
 from paceline.node.sockets import (
     KEEPING_OPTIONS,
@@ -31,6 +32,10 @@ from paceline.node.wire import LIMIT_BYTES, Lane, decode_frame
 RECEIVE_HIGH_WATER: Final = {Lane.CONTROL: 1000, Lane.BULK: 8}
 TURN_LIMIT: Final = {Lane.CONTROL: 256, Lane.BULK: 8}
 """Frames taken in one turn of the loop, so that timers and other sockets get theirs."""
+
+CONNECTIONS_LIMIT: Final = 512
+CONNECTIONS_PER_ADDRESS: Final = 64
+"""Several nodes may share an address: on one machine, or behind a router."""
 
 Handler = Callable[[NodeId, bytes], None]
 
@@ -54,8 +59,8 @@ class Inbound:
     """Receives one lane and hands each message to the handler of its kind.
 
     `senders` and `handlers` belong to the transport, and are only read here. `allowed(public_key)`
-    is asked for every frame, so that a member that is thrown out is not heard from that moment on,
-    although libzmq cannot close its connection. `turn_over()` is called when everything that had
+    is asked for every frame: a member that is thrown out is not heard from that moment on, and the
+    next frame that it sends ends its connection. `turn_over()` is called when everything that had
     arrived has been handed out.
     """
 
@@ -94,6 +99,9 @@ class Inbound:
             },
         )
         secure_server(self._socket, keys)
+        self._guard = Guard(
+            bound=self._socket, limit=CONNECTIONS_LIMIT, per_address=CONNECTIONS_PER_ADDRESS
+        )
 
     def open(self, bind_host: str, port: int) -> int:
         """Bind, and answer the port. Raise zmq.ZMQError if the address cannot be had."""
@@ -112,6 +120,7 @@ class Inbound:
         """Hang up on everybody."""
         if self._reader is not None:
             self._reader.close()
+        self._guard.close()
         self._socket.close(linger=0)
 
     def _drain(self) -> bool:
@@ -147,6 +156,7 @@ class Inbound:
         sender = self._senders.get(frame.get("User-Id"))  # type: ignore[arg-type]
         if sender is None or not self._allowed(sender.public_key):
             self.refused += 1
+            _hang_up(frame)
             return
         data = frame.bytes
         try:
@@ -176,3 +186,15 @@ class Inbound:
             # One message that this node cannot digest must not end the hearing of all others.
             self.failed += 1
             log.exception("message not handled", sender=sender.node_id, kind=kind)
+
+
+def _hang_up(frame: zmq.Frame) -> None:
+    """End the connection of a member that was thrown out; ZAP refuses its next one.
+
+    libzmq cannot do it, but says on which descriptor the frame came. Should that be another
+    connection's by now, then one of the same address is broken, which mends itself.
+    """
+    descriptor = int(frame.get(zmq.SRCFD))
+    peer = peer_of(descriptor)
+    if peer is not None and peer[0] == str(frame.get("Peer-Address")):
+        hang_up(descriptor, peer)

@@ -167,9 +167,12 @@ def test_who_is_thrown_out_is_not_heard_on_its_live_connection() -> None:
             assert await a.received() == (b.node_id, b"as a member")
             a.members.discard(b.keys.public)
             a.transport.remove_peer(b.node_id)
-            assert b.transport.connected(a.node_id)  # libzmq cannot close it
+            assert b.transport.connected(a.node_id)  # libzmq itself cannot close it
             assert b.transport.send(a.node_id, Kind.VITALS, b"too late")
             await until(lambda: a.transport.stats().refused_frames == 1)
+            await until(lambda: not b.transport.connected(a.node_id))
+            await until(lambda: a.transport.stats().refused >= 1)  # and it is not let in again
+            assert not b.transport.send(a.node_id, Kind.VITALS, b"far too late")
             await nothing_but(a, c)
 
     run(test())
