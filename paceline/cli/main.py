@@ -24,6 +24,10 @@ COMMANDS = {
     "templates": "paceline.cli.cluster:templates",
     "events": "paceline.cli.logs:events",
     "web": "paceline.cli.cluster:web",
+    "trust": "paceline.cli.members:trust",
+    "untrust": "paceline.cli.members:untrust",
+    "revoke": "paceline.cli.members:revoke",
+    "recover": "paceline.cli.recover:recover",
     "token": "paceline.cli.main:token",
     "approve": "paceline.cli.token:approve",
     "demo": "paceline.cli.demo:demo",
@@ -35,6 +39,8 @@ TOKEN_COMMANDS = {
 NODE_COMMANDS = {
     "start": "paceline.cli.node:start",
     "stop": "paceline.cli.node:stop",
+    "drain": "paceline.cli.members:drain",
+    "leave": "paceline.cli.members:leave",
 }
 
 
@@ -52,7 +58,7 @@ def cli() -> None:
 
 @click.group(cls=LazyGroup, lazy=NODE_COMMANDS)
 def node() -> None:
-    """Start or stop the node on this machine."""
+    """Start, stop or drain the node on this machine, or take it out of its cluster."""
 
 
 @click.group(cls=LazyGroup, lazy=TOKEN_COMMANDS)
