@@ -18,6 +18,7 @@ COMMANDS = {
     "show": "paceline.cli.show:show",
     "watch": "paceline.cli.watch:watch",
     "logs": "paceline.cli.logs:logs",
+    "explain": "paceline.cli.explain:explain",
     "cancel": "paceline.cli.control:cancel",
     "retry": "paceline.cli.control:retry",
     "tools": "paceline.cli.cluster:tools",

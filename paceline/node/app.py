@@ -33,6 +33,7 @@ from paceline.node.coordinator import Coordinator
 from paceline.node.data_dir import DataDir
 from paceline.node.death_watch import DeathWatch
 from paceline.node.departures import Departures
+from paceline.node.explaining import Explaining
 from paceline.node.founding import Settled
 from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
@@ -251,7 +252,13 @@ class Node:
         )
         await self._workshop.sweep()
         lease = Lease(clock=self._clock, lease_ms=settings.lease_ms)
-        self._coordinator = self._make_coordinator()
+        self._planning = self._make_planning()
+        self._coordinator = Coordinator(
+            replicas=self._consensus.loop,
+            proposals=self._proposals,
+            planning=self._planning,
+            clock=self._clock,
+        )
         self._registration = Registration(
             introduction=self._introduction, proposals=self._proposals
         )
@@ -297,9 +304,9 @@ class Node:
         self._start(watch.run(), "death watch")
         self._start(self._pilot.run(), "autopilot")
 
-    def _make_coordinator(self) -> Coordinator:
+    def _make_planning(self) -> Planning:
         settings = self._settings
-        planning = Planning(
+        return Planning(
             connection=self._consensus.machine.connection,
             vitals=self._vitals,
             clock=self._clock,
@@ -310,12 +317,6 @@ class Node:
                 grace_ms=settings.grace_ms,
             ),
             trusted=lambda: queries_members.trusted(self._consensus.machine.connection),
-        )
-        return Coordinator(
-            replicas=self._consensus.loop,
-            proposals=self._proposals,
-            planning=planning,
-            clock=self._clock,
         )
 
     async def _open_web(self, data_dir: DataDir, stack: AsyncExitStack) -> WebServer:
@@ -351,6 +352,12 @@ class Node:
                 calls=self._network.calls,
                 connection=consensus.machine.connection,
                 progress=consensus.progress,
+            ),
+            explaining=Explaining(
+                connection=consensus.machine.connection,
+                planning=self._planning,
+                replicas=consensus.loop,
+                clock=self._clock,
             ),
             steward=self._make_stewardship(data_dir, status),
             access=Access(

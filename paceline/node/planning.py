@@ -48,7 +48,7 @@ class Planning:
         return PlanningView(
             now_ms=now_ms,
             workers=tuple(self._workers(leading_since_ms)),
-            ready=tuple(map(_ready, queries.ready_subtasks(self._connection, now_ms))),
+            ready=tuple(map(as_ready, queries.ready_subtasks(self._connection, now_ms))),
             active=tuple(map(_active, queries.active_attempts(self._connection))),
             applied_index=applied_index,
             settings=self._settings,
@@ -80,7 +80,8 @@ class Planning:
             )
 
 
-def _ready(stored: StoredSubtask) -> ReadySubtask:
+def as_ready(stored: StoredSubtask) -> ReadySubtask:
+    """Answer a stored subtask as the planner sees it."""
     spec = stored.spec
     return ReadySubtask(
         subtask_id=stored.subtask_id,
@@ -96,6 +97,7 @@ def _ready(stored: StoredSubtask) -> ReadySubtask:
             tried.node_id for tried in stored.tried if tried.result_status in NODES_FAULT
         ),
         throttled_until_ms=_throttled(stored),
+        not_before_ms=stored.not_before_ms,
         commit=stored.repository.commit if stored.repository else "",
     )
 

@@ -17,6 +17,7 @@ from paceline.errors import InputError
 from paceline.ids import new_id
 from paceline.node.access import Access
 from paceline.node.cluster_status import ClusterStatus
+from paceline.node.explaining import Explaining
 from paceline.node.log_feed import LogFeed
 from paceline.node.progress import AppliedProgress
 from paceline.node.proposals import Proposals
@@ -57,6 +58,7 @@ class Service:
         log_feed: LogFeed,
         access: Access,
         steward: Stewardship,
+        explaining: Explaining,
         on_stop: Callable[[], None],
     ) -> None:
         """Wire it: `reader` reads the same state as `connection`, off the loop."""
@@ -70,6 +72,7 @@ class Service:
         self._log_feed = log_feed
         self.access = access
         self.steward = steward
+        self._explaining = explaining
         self._on_stop = on_stop
 
     # --- this node and its cluster ----------------------------------------------------------------
@@ -185,6 +188,10 @@ class Service:
         """Answer a task's subtasks."""
         found = queries.resolve_task_id(self._connection, task_id)
         return queries.subtasks(self._connection, found)
+
+    async def explain(self, task_id: str) -> Document:
+        """Answer what each subtask waits for."""
+        return self._explaining.explain(task_id)
 
     async def cancel(self, task_id: str, reason: str) -> Document:
         """Ask for the end of a task; running work ends when its worker has stopped it."""

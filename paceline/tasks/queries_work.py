@@ -7,7 +7,7 @@ by the size of the state: each is a range of one index. SQLite is told which (`I
 
 import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -63,6 +63,8 @@ class ReadySubtask:
     """How many of them failed by themselves since it was submitted or last retried."""
     tried: tuple[Tried, ...] = ()
     repository: Repository | None = None
+    not_before_ms: int = 0
+    """When its back-off ends; told by `unblocked_subtask` only."""
 
     @property
     def next_attempt(self) -> int:
@@ -136,6 +138,18 @@ def ready_subtasks(
     ready = [(row[0], _ready(connection, row)) for row in found]
     ready.sort(key=lambda each: (-each[1].task_priority, -each[1].spec.priority, each[0]))
     return [each for _, each in ready[:limit]]
+
+
+def unblocked_subtask(connection: sqlite3.Connection, subtask_id: str) -> ReadySubtask | None:
+    """Answer a pending subtask whose needs are met, though its back-off may not be over."""
+    sql = _READY.replace("INDEXED BY subtasks_ready", "") + " AND s.subtask_id = ?"
+    row = connection.execute(sql, (subtask_id,)).fetchone()
+    if row is None:
+        return None
+    (not_before_ms,) = connection.execute(
+        "SELECT not_before FROM subtasks WHERE subtask_no = ?", (row[0],)
+    ).fetchone()
+    return replace(_ready(connection, row), not_before_ms=not_before_ms)
 
 
 def next_ready_ms(connection: sqlite3.Connection, now_ms: int) -> int | None:

@@ -62,6 +62,7 @@ __all__ = [
     "Thresholds",
     "Verdict",
     "WorkerView",
+    "in_order",
     "next_wakeup_ms",
     "plan",
     "why",
@@ -85,6 +86,11 @@ def why(view: PlanningView, ready: ReadySubtask) -> list[Verdict]:
         load = load_of(held.get(node_id, []))
         verdicts.append(candidate.verdict(load, cached=node_id in holders))
     return sorted(verdicts, key=_verdict_order)
+
+
+def in_order(view: PlanningView) -> list[str]:
+    """Answer the ids of the subtasks that may be placed now, the most deserving first."""
+    return [subtask.subtask_id for subtask in _in_order(view)]
 
 
 def next_wakeup_ms(view: PlanningView) -> int | None:

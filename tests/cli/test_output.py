@@ -26,6 +26,7 @@ READING: Sequence[tuple[list[str], str]] = (
     (["show", "1111"], "subtasks"),
     (["watch", "1111"], "subtasks"),
     (["logs", "1111"], "lines"),
+    (["explain", "1111"], "subtasks"),
     (["tools"], "tools"),
     (["templates"], "templates"),
     (["events"], "events"),

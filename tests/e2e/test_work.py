@@ -174,6 +174,11 @@ def test_a_template_waits_for_an_agent_and_says_what_it_waits_for(three: Cluster
         "Regression Testing",
     ]
     assert task["subtasks"][0]["status"] == "pending"
+    for node in three.nodes:
+        told = node.client.get(f"tasks/{answer['task_id']}/explain")["subtasks"]
+        assert [each["waits_for"] for each in told] == ["node", "needs", "needs"]
+        assert {each["node_id"] for each in told[0]["nodes"]} == {n.node_id for n in three.nodes}
+        assert "Bug Analysis (pending)" in told[1]["reason"]
     three.nodes[0].client.post(f"tasks/{answer['task_id']}/cancel")
     assert three.nodes[0].task(answer["task_id"])["status"] == "cancelled"
 

@@ -186,6 +186,10 @@ class NodeService(Protocol):
         """Answer the task's subtasks as in its document."""
         ...
 
+    async def explain(self, task_id: str) -> Document:
+        """Answer `task_id, status, reason, subtasks`; see `tasks.explain`."""
+        ...
+
     async def cancel(self, task_id: str, reason: str) -> Document:
         """Answer `task_id, status`. Raise Conflict where the task has ended."""
         ...

@@ -33,6 +33,11 @@ async def subtasks(call: Call) -> Response:
     return answer({"subtasks": await call.service.subtasks(call.id)})
 
 
+async def explain(call: Call) -> Response:
+    """Answer what each subtask of a task waits for."""
+    return answer(await call.service.explain(call.id))
+
+
 async def cancel(call: Call) -> Response:
     """Ask for an end; running subtasks follow."""
     return answer(await call.service.cancel(call.id, call.body.reason), 202)
@@ -64,6 +69,7 @@ ROWS = (
     Row("GET", PREFIX, list_tasks, "List tasks", "tasks, next_cursor", query=TasksQuery),
     Row("GET", f"{PREFIX}/{{id}}", show, "Show a task", "task_id, type, status, subtasks, ..."),
     Row("GET", f"{PREFIX}/{{id}}/subtasks", subtasks, "List a task's subtasks", "subtasks"),
+    Row("GET", f"{PREFIX}/{{id}}/explain", explain, "Tell why work waits", "subtasks, ..."),
     Row("POST", f"{PREFIX}/{{id}}/cancel", cancel, "Cancel", _ENDED, body=CancelBody, status=202),
     Row("POST", f"{PREFIX}/{{id}}/retry", retry, "Try again", _ENDED, body=RetryBody, status=202),
     Row(

@@ -224,6 +224,11 @@ class FakeService:
         subtasks: list[Document] = self._find(task_id)["subtasks"]
         return subtasks
 
+    async def explain(self, task_id: str) -> Document:
+        self._fail()
+        task = self._find(task_id)
+        return {"task_id": task["task_id"], "status": task["status"], "reason": "", "subtasks": []}
+
     async def cancel(self, task_id: str, reason: str) -> Document:
         self._fail()
         task = self._find(task_id)

@@ -1,0 +1,48 @@
+"""Answers why work waits, from this node's own picture; any node can, with or without a quorum."""
+
+import sqlite3
+from typing import Any
+
+from paceline.clock import Clock
+from paceline.node.planning import Planning, as_ready
+from paceline.node.replica_loop import ReplicaLoop
+from paceline.tasks import queries
+from paceline.tasks.explain import Explainer, document
+from paceline.tasks.queries_work import unblocked_subtask
+from paceline.tasks.view import ReadySubtask
+
+
+class Explaining:
+    """Looks at the state and the vitals as the planner would if this node led."""
+
+    def __init__(
+        self,
+        *,
+        connection: sqlite3.Connection,
+        planning: Planning,
+        replicas: ReplicaLoop,
+        clock: Clock,
+    ) -> None:
+        self._connection = connection
+        self._planning = planning
+        self._replicas = replicas
+        self._started_ms = clock.monotonic_ms()
+
+    def explain(self, identifier: str) -> dict[str, Any]:
+        """Answer `explain --json` of a task. Raise NotFound, InputError."""
+        status = self._replicas.status
+        view = self._planning.view(
+            leading_since_ms=self._started_ms, applied_index=status.applied_index
+        )
+        task_id = queries.resolve_task_id(self._connection, identifier)
+        explainer = Explainer(view, quorum=status.quorum_active)
+        return document(self._connection, explainer, task_id, self._ready(task_id))
+
+    def _ready(self, task_id: str) -> dict[str, ReadySubtask]:
+        pending = self._connection.execute(
+            "SELECT subtask_id FROM subtasks WHERE task_id = ? AND status = 'pending'"
+            " AND unmet = 0",
+            (task_id,),
+        )
+        found = (unblocked_subtask(self._connection, row[0]) for row in pending.fetchall())
+        return {each.subtask_id: as_ready(each) for each in found if each is not None}
