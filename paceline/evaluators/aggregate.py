@@ -57,6 +57,8 @@ class Judged:
     result: EvaluationResult | None = None
     failure: str = ""
     minimum: float = 0.0
+    required: bool = False
+    """Whether its failure opens a checkpoint: else who makes it fail would have silenced it."""
     duration_s: float = 0.0
 
     @property
@@ -108,6 +110,8 @@ def _part_document(part: Judged) -> dict[str, Any]:
         "name": part.name,
         "weight": part.weight,
         "failure": part.failure or None,
+        "minimum": part.minimum,
+        "required": part.required,
         "duration_s": part.duration_s,
         **(result or {"score": None, "details": {}, "suggestions": [], "issues": []}),
     }
@@ -166,6 +170,9 @@ def _reasons(
         f"{part.name} is {part.score:g}, below its minimum {part.minimum:g}"
         for part in parts
         if part.score is not None and part.score < part.minimum
+    ]
+    reasons += [
+        f"{part.name} failed: {part.failure}" for part in parts if part.failure and part.required
     ]
     return reasons
 

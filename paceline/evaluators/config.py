@@ -17,6 +17,7 @@
     enabled = true
     weight = 2.0
     minimum = 6.0               # a lower score of its own asks for a person
+    required = true             # so does its failure
 
     [evaluators.architecture]   # further keys are the evaluator's own options
     layers = ["app.web", "app.core"]
@@ -73,6 +74,7 @@ class Choice:
     enabled: bool = True
     weight: float | None = None
     minimum: float = 0.0
+    required: bool | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -225,6 +227,7 @@ _CHOICE: dict[str, Check] = {
     "enabled": truth,
     "weight": number(0, WEIGHT_MAX),
     "minimum": _SCORE,
+    "required": truth,
 }
 
 

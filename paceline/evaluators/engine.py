@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import paceline
-from paceline.errors import InputError, PacelineError, ProtocolError
+from paceline.errors import PacelineError, ProtocolError
 from paceline.evaluators import documents
 from paceline.evaluators.aggregate import Evaluation, Judged, aggregate
 from paceline.evaluators.change import Change
@@ -36,6 +36,12 @@ WIDTH = 2
 """So many evaluators run at once: the machine has agents to run as well."""
 
 ANSWER_LIMIT_BYTES = 8 * 1024 * 1024
+OPTIONAL = frozenset({"judge"})
+"""May be configured where they do not run."""
+
+REQUIRED = frozenset({"security", "completeness", "code_quality", "tests"})
+"""Whose failure opens a checkpoint, unless the configuration says otherwise."""
+
 EXTRA_TIME_S = 1800.0
 """For one that runs here; an agent takes its time."""
 
@@ -78,11 +84,10 @@ async def evaluate(
 ) -> Evaluation:
     """Answer what all evaluators that are installed and switched on say of the change, together.
 
-    Raise InputError if the configuration names an evaluator that there is not.
+    One that the configuration names but that is not installed here is a part with a failure.
     """
     config = config or Config()
     registry = registry or Registry()
-    _check_names(config, registry, extra)
     own = run or in_processes(registry)
     turn = asyncio.Semaphore(WIDTH)
     async with asyncio.TaskGroup() as group:
@@ -96,7 +101,7 @@ async def evaluate(
             for one in extra
             if config.choice(one.name).enabled
         ]
-    parts = [task.result() for task in tasks]
+    parts = [task.result() for task in tasks] + _absent(config, registry, extra)
     return aggregate(parts, config.thresholds, (*change.notes, *notes))
 
 
@@ -137,20 +142,20 @@ def _work(name: str, change: Change, context: Context, config: Config) -> Work:
     return Work(name, config.choice(name), change, context, config.limits)
 
 
-def _check_names(config: Config, registry: Registry, extra: Sequence[BaseEvaluator]) -> None:
-    known = {*registry.names, *(one.name for one in extra), *OPTIONAL}
-    if unknown := sorted(set(config.evaluators) - known):
-        there = ", ".join(sorted(known))
-        raise InputError(f"there is no evaluator {unknown[0]}; there are {there}")
-
-
-OPTIONAL = frozenset({"judge"})
-"""May be configured where it does not run."""
+def _absent(config: Config, registry: Registry, extra: Sequence[BaseEvaluator]) -> list[Judged]:
+    """Answer a part for each evaluator that is configured but not there: a typing error, mostly."""
+    known = {*registry.names, *(one.name for one in extra)}
+    there = ", ".join(sorted(known | OPTIONAL))
+    return [
+        Judged(name, 0.0, failure=f"there is no evaluator {name} here; there are {there}")
+        for name, choice in sorted(config.evaluators.items())
+        if name not in known | OPTIONAL and choice.enabled
+    ]
 
 
 async def _judged(work: Work, run: Run, turn: asyncio.Semaphore) -> Judged:
     """Answer the part of one evaluator, its failure included: whatever it raised."""
-    weight, minimum = work.choice.weight, work.choice.minimum
+    weight, required = work.choice.weight, work.choice.required
     result, failure = None, ""
     async with turn:
         start = time.monotonic()
@@ -163,7 +168,13 @@ async def _judged(work: Work, run: Run, turn: asyncio.Semaphore) -> Judged:
             failure = _words(error)
         duration_s = round(time.monotonic() - start, 3)
     return Judged(
-        work.name, 0.0 if weight is None else weight, result, failure, minimum, duration_s
+        name=work.name,
+        weight=0.0 if weight is None else weight,
+        result=result,
+        failure=failure,
+        minimum=work.choice.minimum,
+        required=work.name in REQUIRED if required is None else required,
+        duration_s=duration_s,
     )
 
 

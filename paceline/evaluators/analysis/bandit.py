@@ -1,0 +1,57 @@
+"""What bandit says about the Python files of a change.
+
+`# nosec` is not obeyed: who writes the code must not be able to silence its judge. What bandit
+rates LOW (assert, importing subprocess, ...) is left out.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from paceline.evaluators.analysis.copies import copied
+from paceline.evaluators.analysis.flaws import BANDIT, SEVERITY, Flaw
+from paceline.evaluators.change import FileChange
+from paceline.evaluators.contract import Severity
+
+_RATED = {
+    ("HIGH", "HIGH"): Severity.CRITICAL,
+    ("HIGH", "MEDIUM"): Severity.HIGH,
+    ("HIGH", "LOW"): Severity.HIGH,
+    ("MEDIUM", "HIGH"): Severity.HIGH,
+}
+"""Severity and confidence of bandit; what is not here is MEDIUM."""
+
+
+def check(files: Sequence[FileChange]) -> list[tuple[FileChange, Flaw]]:
+    """Answer what bandit finds in the resulting files, on all their lines."""
+    if not files:
+        return []
+    with copied(files) as copies:
+        manager = _manager()
+        manager.discover_files([str(copy) for copy in copies])
+        manager.run_tests()
+        found = manager.get_issue_list()
+        by_name = {str(copy): file for copy, file in copies.items()}
+        return [(by_name[issue.fname], flaw) for issue in found for flaw in _flaw(issue)]
+
+
+def _manager() -> Any:
+    logging.getLogger("bandit").setLevel(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of its own plugins' loader
+        from bandit.core import config, manager  # noqa: PLC0415 - a quarter of a second
+
+        return manager.BanditManager(config.BanditConfig(), "file", quiet=True, ignore_nosec=True)
+
+
+def _flaw(issue: Any) -> Iterator[Flaw]:
+    severity, confidence = str(issue.severity), str(issue.confidence)
+    if severity not in ("MEDIUM", "HIGH"):
+        return
+    rule = BANDIT.get(issue.test_id, issue.test_id)
+    rated = SEVERITY.get(rule) or _RATED.get((severity, confidence), Severity.MEDIUM)
+    if rule != issue.test_id and confidence == "LOW" and severity != "HIGH":
+        rated = Severity.MEDIUM if rated.rank < Severity.MEDIUM.rank else rated
+    lines = [line for line in issue.linerange if line > 0] or [issue.lineno]
+    yield Flaw(rule, issue.lineno, max(lines), f"{issue.text} (bandit {issue.test_id})", rated)
