@@ -8,6 +8,7 @@ from paceline.cli import options
 from paceline.cli.client import Client, Document
 from paceline.cli.format import (
     amount,
+    clock,
     facts,
     names,
     node,
@@ -125,15 +126,21 @@ def _members(members: list[Document]) -> str:
         (
             m["name"],
             m["node_id"],
-            coloured(m["status"]),
+            _state(m),
             coloured(m["role"]),
+            "yes" if m.get("trusted") else "",
             f"{amount(m['running'])}/{m['slots']}",
             m["address"],
             names(m["tools"]),
         )
         for m in members
     )
-    return table(("NAME", "ID", "STATUS", "ROLE", "RUNNING", "ADDRESS", "TOOLS"), rows)
+    return table(("NAME", "ID", "STATUS", "ROLE", "TRUSTED", "RUNNING", "ADDRESS", "TOOLS"), rows)
+
+
+def _state(member: Document) -> str:
+    since = member.get("missing_since")
+    return coloured(member["status"]) + (f" since {clock(since)}" if since else "")
 
 
 def _health(tool: Document) -> str:

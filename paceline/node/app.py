@@ -337,6 +337,7 @@ class Node:
             vitals=self._vitals,
             connection=consensus.machine.connection,
             discovery=lambda: self._network.discovery.status,
+            clock=self._clock,
         )
         service = Service(
             node_id=self._network.node_id,

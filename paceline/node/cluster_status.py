@@ -4,13 +4,17 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 
+from paceline.clock import Clock
 from paceline.discovery.record import Contact
 from paceline.ids import NodeId
+from paceline.node.electorate import tolerance
 from paceline.node.members import Members
 from paceline.node.replica_loop import ReplicaLoop
 from paceline.node.vitals import VitalsTable
 from paceline.node.web.ports import Document, Health
-from paceline.tasks import queries
+from paceline.tasks import queries, queries_members
+from paceline.tasks.documents import iso
+from paceline.tasks.model import WorkerStatus
 
 
 class ClusterStatus:
@@ -25,6 +29,7 @@ class ClusterStatus:
         vitals: VitalsTable,
         connection: sqlite3.Connection,
         discovery: Callable[[], str],
+        clock: Clock,
     ) -> None:
         """Wire it: `discovery` answers, in words, whether multicast works."""
         self._node_id = node_id
@@ -33,6 +38,7 @@ class ClusterStatus:
         self._vitals = vitals
         self._connection = connection
         self._discovery = discovery
+        self._clock = clock
 
     def health(self) -> Health:
         """Answer whether this node works, and whether it can serve changes."""
@@ -49,6 +55,7 @@ class ClusterStatus:
         status = self._replicas.status
         membership = status.membership
         tolerated = self._failures_tolerated()
+        members = self.members()
         return {
             "cluster_id": self._members.cluster_id,
             "node_id": self._node_id,
@@ -61,18 +68,22 @@ class ClusterStatus:
             "voters": list(membership.voters),
             "learners": list(membership.learners),
             "failures_tolerated": tolerated,
-            "members": self.members(),
+            "members": members,
             "tasks": queries.task_counts(self._connection),
             "discovery": self._discovery(),
             "stalled": status.stalled,
-            "warnings": self._warnings(tolerated),
+            "warnings": [*self._warnings(tolerated), *self._member_warnings(members)],
         }
 
     def members(self) -> list[Document]:
         """Answer one document per member, the leader first, then by name."""
         workers = {worker["node_id"]: worker for worker in queries.workers(self._connection)}
+        trusted = queries_members.trusted(self._connection)
         leader_id = self._replicas.status.leader_id
-        found = [self._member(node_id, workers.get(node_id, {})) for node_id in self._members.ids]
+        found = [
+            self._member(node_id, workers.get(node_id, {})) | {"trusted": node_id in trusted}
+            for node_id in self._members.ids
+        ]
         return sorted(
             found, key=lambda each: (each["node_id"] != leader_id, each["name"], each["node_id"])
         )
@@ -86,6 +97,8 @@ class ClusterStatus:
             "node_id": node_id,
             "name": worker.get("name") or (contact.name if contact else ""),
             "status": worker.get("status", "online") if alive else "offline",
+            "draining": worker.get("draining", False),
+            "missing_since": None if alive else self._missing_since(node_id, worker),
             "role": self._role(node_id),
             "address": _address(contact),
             "tools": [tool["name"] for tool in tools if tool["healthy"]],
@@ -98,6 +111,16 @@ class ClusterStatus:
             "silent_ms": self._vitals.silent_ms(node_id),
         }
 
+    def _missing_since(self, node_id: NodeId, worker: Document) -> str | None:
+        """Answer since when it is not there, as the leader judged it, or else as heard from here.
+
+        None: this node has not heard of it since it started itself, and nobody has judged it.
+        """
+        if worker.get("status") == WorkerStatus.OFFLINE:
+            return str(worker["updated_at"])
+        silent_ms = self._vitals.silent_ms(node_id)
+        return None if silent_ms is None else iso(self._clock.now_ms() - silent_ms)
+
     def _role(self, node_id: NodeId) -> str:
         if node_id == self._replicas.status.leader_id:
             return "leader"
@@ -107,8 +130,21 @@ class ClusterStatus:
     def _failures_tolerated(self) -> int:
         """Answer how many more voters may fail now without the cluster stopping."""
         voters = self._replicas.status.membership.voters
-        alive = sum(self._vitals.alive(node_id) for node_id in voters)
-        return max(0, alive - (len(voters) // 2 + 1))
+        alive = {node_id for node_id in voters if self._vitals.alive(node_id)}
+        return max(0, tolerance(set(voters), alive))
+
+    def _member_warnings(self, members: list[Document]) -> list[str]:
+        found = [
+            f"{each['name'] or each['node_id']} is missing"
+            + (f" since {each['missing_since']}" if each["missing_since"] else "")
+            for each in members
+            if each["status"] == "offline"
+        ]
+        if queries_members.members(self._connection) and not any(m["trusted"] for m in members):
+            found.append(
+                "no node is trusted: sensitive tasks wait for ever (docs/operations.md says why)"
+            )
+        return found
 
     def _warnings(self, tolerated: int) -> list[str]:
         status = self._replicas.status
