@@ -82,7 +82,7 @@ class ClusterStatus:
         leader_id = self._replicas.status.leader_id
         found = [
             self._member(node_id, workers.get(node_id, {})) | {"trusted": node_id in trusted}
-            for node_id in self._members.ids
+            for node_id in self._members.ids - queries_members.left(self._connection)
         ]
         return sorted(
             found, key=lambda each: (each["node_id"] != leader_id, each["name"], each["node_id"])
