@@ -152,7 +152,12 @@ class WaitingReads:
             self._call(heapq.heappop(self._ready)[2].callbacks, None)
 
     def tick(self, retry_ticks: int, timeout_ticks: int) -> None:
-        """Count a tick: repeat questions, and give up on reads that have waited `timeout_ticks`."""
+        """Count a tick: repeat questions, and give up on reads that have waited `timeout_ticks`.
+
+        New reads are asked for first: a node without room for its state takes no turn in which
+        that would happen, and their age begins with the question.
+        """
+        self.ask()
         self._tick_ready(timeout_ticks)
         for batch in self._batches():
             batch.age_ticks += 1

@@ -103,6 +103,7 @@ class Replica:
         self._compaction = Compaction(machine.applied_index, self._limits.compaction)
         self._compacting = False
         self._held_ticks = 0
+        self._full_log_ticks = 0
         self._installed_index = 0
         self._pumping = False
         self._closed = False
@@ -241,9 +242,18 @@ class Replica:
         self._client.tick()
 
     def _watch_room(self) -> None:
+        """Let another voter lead, and answer who waits here, while there is no room.
+
+        The core sees a full log only by a write that does not complete. Where a compaction waits
+        alone there is none, and a leader that refuses all commands would stay.
+        """
         self._room.tick()
-        if self._room.overdue():
+        self._full_log_ticks = self._full_log_ticks + 1 if self._storage.stalled else 0
+        due = self._full_log_ticks > 0 and self._full_log_ticks % self._limits.room_ticks == 0
+        if self._room.overdue() or due:
             self._core.resign()
+        if self.stalled and self._seen.role != "leader":
+            self._intake.fail_after(self._machine.applied_index, self._not_leader())
         if self.stalled != self._told_stalled:
             self._told_stalled = self.stalled
             self._observer.stall_changed(self.stalled)

@@ -71,6 +71,13 @@ def test_both_waits_of_a_read_count_towards_one_age() -> None:
     assert isinstance(answers[0], Unavailable)
 
 
+def test_a_read_that_no_turn_asks_for_is_given_up_too() -> None:
+    asked = Asked()
+    answers = asked.read()
+    asked.tick(TIMEOUT)
+    assert isinstance(answers[0], NoQuorum)
+
+
 def test_giving_one_read_up_leaves_the_others_in_order() -> None:
     asked = Asked()
     first = asked.read()
@@ -149,7 +156,6 @@ def test_every_read_is_answered_once_in_time_and_never_too_early(
             case "ask":
                 asked.reads.ask()
             case "tick":
-                asked.reads.ask()
                 asked.tick()
                 for twin in open_before:
                     twin.age += 1

@@ -83,6 +83,7 @@ class Scenario:
         return ReplicaLimits(
             apply_entries=3 if self.small_messages else 64,
             read_timeout_ticks=6 * self.election_ticks,
+            room_ticks=2 * self.election_ticks,
             election_ticks=self.election_ticks,
             compaction=CompactionLimits(
                 every_entries=self.compact_every, keep_trailing_entries=self.keep_trailing

@@ -6,26 +6,21 @@ timeouts there must be a leader, new writes and reads must get through, and all 
 must have the same state. At the end the whole history of the clients must be linearizable.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from paceline.consensus.messages import HardState, Membership, SnapshotMeta
 from paceline.consensus.storage.protocol import StoredLog
 from tests.linearizability import SearchTooLong, check
-from tests.sim.clients import KEYS, Client, History, Noise
+from tests.sim.clients import Client, History, Noise
 from tests.sim.faults import Faults
+from tests.sim.healing import Healing
 from tests.sim.invariants import Observer
 from tests.sim.network import Network
 from tests.sim.operator import Operator
 from tests.sim.process import Process
 from tests.sim.scenario import Scenario, draw
-from tests.sim.world import MILLISECOND, SECOND, Line, Violation, World
-
-HEALING_TIMEOUTS = 20
-"""After so many of the longest election timeouts (plus a few seconds) all must be well."""
-GLANCE_US = 50 * MILLISECOND
-
-Condition = Callable[[], bool]
+from tests.sim.world import Line, Violation, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +50,29 @@ class Simulation:
         self.observer = Observer(self.world, founding)
         self.network = Network(world=self.world, conditions=scenario.network, deliver=self._deliver)
         self.processes: dict[str, Process] = {}
+        self._everybody: list[Process] = []
         self.history = History()
+        self.clients: list[Client] = []
         mark = StoredLog(HardState(), SnapshotMeta(0, 0, founding), ())
         for name in names:
             self._new_process(name, mark)
-        self.clients = [self._new_client(f"c{n}", self._up) for n in range(scenario.clients)]
+        self.healing = Healing(
+            world=self.world,
+            scenario=scenario,
+            network=self.network,
+            observer=self.observer,
+            history=self.history,
+            processes=self._everybody,
+            clients=self.clients,
+            new_client=self._new_client,
+        )
+        for number in range(scenario.clients):
+            self.clients.append(self._new_client(f"c{number}", self.healing.up))
         self._noise = Noise(
             world=self.world,
             observer=self.observer,
             history=self.history,
-            servers=self._up,
+            servers=self.healing.up,
             every_ms=scenario.noise_every_ms,
         )
         self._faults = Faults(
@@ -110,10 +118,7 @@ class Simulation:
     # --- the parts --------------------------------------------------------------------------------
 
     def _all(self) -> Sequence[Process]:
-        return list(self.processes.values())
-
-    def _up(self) -> Sequence[Process]:
-        return [process for process in self.processes.values() if process.up]
+        return self._everybody
 
     def _deliver(self, to: str, sender: str, data: bytes, bulk: bool) -> None:
         self.processes[to].receive(sender, data, bulk)
@@ -133,11 +138,8 @@ class Simulation:
         )
         process.disk.conditions.latency_us = scenario.disk_latency_us
         self.processes[name] = process
+        self._everybody.append(process)
         return process
-
-    def _members_up(self) -> Sequence[Process]:
-        members = self.observer.membership.members
-        return [process for process in self._up() if process.name in members]
 
     def _at_risk(self, process: Process) -> None:
         self._faults.at_risk(process)
@@ -163,16 +165,7 @@ class Simulation:
     def _may_lose(self, name: str) -> bool:
         """Answer whether the cluster can do without that node's disk, whichever set is in force."""
         lost = {process.name for process in self._all() if process.lost}
-        return not lost and self._can_do_without([name])
-
-    def _can_do_without(self, names: Iterable[str]) -> bool:
-        """Answer whether a majority remains in every membership that any node may go by."""
-        without = set(names)
-        memberships = [self.observer.membership]
-        memberships += [process.disk.durable.membership for process in self._all()]
-        memberships += [process.queued.membership for process in self._up()]
-        halves = [half for m in memberships for half in (m.voters, m.outgoing) if half]
-        return all(sum(voter in without for voter in half) * 2 < len(half) for half in halves)
+        return not lost and self.healing.can_do_without([name])
 
     # --- the phases -------------------------------------------------------------------------------
 
@@ -188,86 +181,16 @@ class Simulation:
         self.world.run(self.scenario.chaos_us)
 
     def _healing(self) -> None:
-        """End all faults, let a minority stay down at times, and wait until all is well."""
-        world = self.world
-        world.tell("healing")
         self._faults.stop()
         self._operator.stop()
         self._noise.stop()
-        self.network.calm()
-        down = [process for process in self._all() if not process.up]
-        leave_down = self._lots.random() < 0.5 and self._can_do_without(p.name for p in down)
-        for process in self._all():
-            process.disk.mend()
-            process.resume()
-            if not leave_down:
-                process.start()
-        for client in self.clients:
-            client.stop()
-        self._wait("all clients are done", lambda: all(client.idle for client in self.clients))
-        self._wait("a new write is committed", self._write_once())
-        self._wait("all members converge", self._converged)
-        for key in KEYS:
-            self._wait("a read is served", self._begin("read", key))
-
-    def _wait(self, what: str, done: Condition) -> None:
-        """Let time pass until it is so; look every 50 ms; a bound on the wait is the invariant."""
-        world = self.world
-        deadline_us = world.now_us + HEALING_TIMEOUTS * self.scenario.election_us + 5 * SECOND
-        while not done():
-            if world.now_us >= deadline_us:
-                world.fail(
-                    "liveness",
-                    f"not after {HEALING_TIMEOUTS} election timeouts: {what}\n{self._overview()}",
-                )
-            world.run(world.now_us + GLANCE_US)
-
-    def _overview(self) -> str:
-        """Answer how everybody is, one line each."""
-        membership, last = self.observer.membership, self.observer.max_commit
-        lines = [f"  committed {last}, members {membership}"]
-        for process in self._all():
-            state = f"{process.glance()}, {len(process.unanswered)} wait" if process.up else "down"
-            lines.append(f"  {process.name}: {state}")
-        return "\n".join(lines)
-
-    def _write_once(self) -> Condition:
-        return self._begin("append", KEYS[1])
-
-    def _begin(self, kind: str, key: str) -> Condition:
-        """Let a fresh client do one operation, again and again until it gets through."""
-        client = self._new_client(f"last {kind} {key}", self._members_up)
-        client.stop()
-        client.begin(kind, key)
-
-        def done() -> bool:
-            if client.idle and self.history.operations[-1].ok is None:
-                client.begin(kind, key)
-            return client.idle
-
-        return done
-
-    def _converged(self) -> bool:
-        """Answer whether all members that are up have applied everything.
-
-        And nobody waits for an answer, not even of a node that is a member no more.
-        """
-        membership, last = self.observer.membership, self.observer.max_commit
-        up = self._members_up()
-        leaders = [process for process in up if process.leads]
-        return (
-            not membership.joint
-            and bool(leaders)
-            and max(leader.term for leader in leaders) == max(process.term for process in up)
-            and all(process.state.index == last for process in up)
-            and not any(process.unanswered for process in self._up())
-        )
+        self.healing.run()
 
     # --- the end ----------------------------------------------------------------------------------
 
     def _final_checks(self) -> None:
         world, observer = self.world, self.observer
-        members = self._members_up()
+        members = self.healing.sound_members()
         states = {process.state.encode() for process in members}
         if len(states) != 1:
             world.fail("state machine safety", f"{len(states)} states after {len(members)} agree")
