@@ -1,5 +1,7 @@
-"""This machine's own addresses."""
+"""This machine's own addresses, and how addresses are written."""
 
+import contextlib
+import ipaddress
 import socket
 
 import psutil
@@ -28,6 +30,24 @@ def local_hosts(bind_host: str = "*") -> tuple[str, ...]:
         if address.family in families and not _is_loopback(address.address)
     ]
     return usable_hosts(found) or (LOOPBACK,)
+
+
+def one_spelling(host: str) -> str:
+    """Answer an IP address in the one way in which it is compared. Raise ValueError for no address.
+
+    IPv4 never stands inside IPv6, and a scope is the name of its interface here, not the number.
+    Two spellings of one address are worse than untidy: libzmq takes them for two when it connects
+    and for one when it disconnects, so hanging up on one would hang up on the other.
+    """
+    address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    plain, _, scope = str(address).partition("%")
+    with contextlib.suppress(ValueError, OSError, OverflowError):
+        return f"{plain}%{socket.if_indextoname(int(scope))}"
+    return str(address)
 
 
 def _is_loopback(address: str) -> bool:

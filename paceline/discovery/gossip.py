@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from paceline import codec
-from paceline.discovery.record import Contact, checked, usable_hosts, without_scoped
+from paceline.discovery.record import Contact, heard, usable_hosts, without_scoped
 
 CONTACTS_LIMIT: Final = 256
 """Contacts in one message."""
@@ -61,4 +61,4 @@ def encode_contacts(contacts: Iterable[Contact]) -> bytes:
 def decode_contacts(data: bytes) -> tuple[Contact, ...]:
     """Read what `encode_contacts` made. Raise ProtocolError for anything else."""
     gossip = codec.decode(_Gossip, data, GOSSIP_LIMIT_BYTES)
-    return tuple(checked(contact) for contact in gossip.contacts[:CONTACTS_LIMIT])
+    return tuple(heard(contact) for contact in gossip.contacts[:CONTACTS_LIMIT])

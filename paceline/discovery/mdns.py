@@ -35,6 +35,7 @@ from zeroconf import (  # type: ignore[attr-defined]  # four are missing from it
 from zeroconf import Error as ZeroconfError
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
+from paceline.discovery.addresses import one_spelling
 from paceline.discovery.record import SERVICE_TYPE, Contact, from_txt, to_txt
 from paceline.errors import ProtocolError
 from paceline.ids import NodeId
@@ -223,7 +224,7 @@ class Mdns:
 
     def _resolved(self, name: str, info: AsyncServiceInfo) -> None:
         try:
-            hosts = info.parsed_scoped_addresses(IPVersion.All)
+            hosts = [one_spelling(host) for host in info.parsed_scoped_addresses(IPVersion.All)]
             contact = from_txt(_node_id(name), info.properties, hosts)
         except ProtocolError as error:
             self.malformed += 1

@@ -99,7 +99,8 @@ def checked(contact: Contact) -> Contact:
 def usable_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
     """Answer the valid unicast IP addresses among `hosts`, without duplicates, at most eight.
 
-    Routable IPv4 comes first, then routable IPv6, then link-local ones.
+    Routable IPv4 comes first, then routable IPv6, then link-local ones. A link-local IPv6 address
+    without a scope leads nowhere and is dropped.
     """
     found: dict[str, tuple[bool, int]] = {}
     for host in hosts:
@@ -107,9 +108,23 @@ def usable_hosts(hosts: Iterable[str]) -> tuple[str, ...]:
             address = ipaddress.ip_address(host)
         except ValueError:
             continue
-        if not (address.is_multicast or address.is_unspecified):
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if not (address.is_multicast or address.is_unspecified or _lacks_scope(address)):
             found[str(address)] = (address.is_link_local, address.version)
     return tuple(sorted(found, key=lambda host: found[host]))[:HOSTS_LIMIT]
+
+
+def _lacks_scope(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.version == 6 and address.is_link_local and address.scope_id is None
+
+
+def heard(contact: Contact) -> Contact:
+    """Answer a contact that another machine sent, if it could be a node's; see `checked`.
+
+    Scopes in it are that machine's names for its own interfaces.
+    """
+    return without_scoped(checked(contact))
 
 
 def without_scoped(contact: Contact) -> Contact:

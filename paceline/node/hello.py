@@ -11,7 +11,7 @@ from typing import Final
 import msgpack
 
 from paceline import codec
-from paceline.discovery.record import Contact, checked
+from paceline.discovery.record import Contact, heard
 from paceline.errors import ProtocolError
 
 GREETING_VERSION: Final = 1
@@ -85,12 +85,12 @@ def checked_hello(hello: Hello) -> Hello:
     """Answer a hello that could be a node's. Raise ProtocolError otherwise."""
     if len(hello.claims) > CLAIMS_LIMIT or len(hello.cluster_id) > CLUSTER_ID_LIMIT:
         raise ProtocolError("a hello with too much to say")
-    return Hello(checked(hello.contact), hello.cluster_id, hello.claims)
+    return Hello(heard(hello.contact), hello.cluster_id, hello.claims)
 
 
 def checked_reply(reply: HelloReply) -> HelloReply:
     """Answer a reply that could be a node's. Raise ProtocolError otherwise."""
     if len(reply.members) > MEMBERS_LIMIT:
         raise ProtocolError("a reply with too many members")
-    members = tuple(checked(member) for member in reply.members)
+    members = tuple(heard(member) for member in reply.members)
     return HelloReply(checked_hello(reply.hello), members)

@@ -41,6 +41,9 @@ REDIAL_S: Final = 0.25
 REDIAL_MAX_S: Final = 2.0
 
 SEND_HIGH_WATER: Final = {Lane.CONTROL: 256, Lane.BULK: 8}
+BLOCKED_S: Final = 5.0
+"""A connection that takes nothing for so long is given up. A peer that is gone or frozen is noticed
+much sooner; this is for a connection that libzmq has let go of without saying so."""
 ANSWER_LIMIT_BYTES: Final = 4096
 """A peer's receiving socket never says anything but ZMTP's own commands."""
 
@@ -79,6 +82,7 @@ class Link:
         self._waiting: list[int | bytes] = []
         self._waiting_bytes = 0
         self._flush_handle: asyncio.Handle | None = None
+        self._blocked_since_s: float | None = None
         self.endpoint: str | None = None
         """The address in use, or None while there is no connection."""
         self.proven_endpoint: str | None = None
@@ -157,11 +161,21 @@ class Link:
             self._socket.send(encode_frame(self._waiting), zmq.DONTWAIT)
         except zmq.Again:
             self._flush_handle = self._loop.call_later(RETRY_FLUSH_S, self._flush)
+            self._give_up_if_blocked()
             return False
+        self._blocked_since_s = None
         self.sent_messages += len(self._waiting) // 2
         self.sent_bytes += self._waiting_bytes
         self._forget_waiting()
         return True
+
+    def _give_up_if_blocked(self) -> None:
+        now_s = self._loop.time()
+        self._blocked_since_s = self._blocked_since_s or now_s
+        if self.endpoint is not None and now_s - self._blocked_since_s > BLOCKED_S:
+            lost = self.endpoint
+            self._hang_up(lost)
+            self._went_down(lost)
 
     def _flush_or_drop(self) -> bool:
         """Bulk data has a sender that waits for room; it must learn at once that there is none."""
@@ -264,6 +278,7 @@ class Link:
 
     def _went_down(self, lost: str) -> None:
         self.endpoint = None
+        self._blocked_since_s = None
         self.lost_s = self._loop.time()
         self._drop_waiting()
         for endpoint in self._wanted:

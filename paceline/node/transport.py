@@ -11,7 +11,6 @@ is dropped, because the protocols above repeat themselves and stale messages onl
 """
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Final
 
 import zmq
 
+from paceline.discovery.addresses import one_spelling
 from paceline.errors import InputError, Unavailable
 from paceline.ids import NodeId, fingerprint
 from paceline.node.inbound import Handler, Inbound, Sender
@@ -353,7 +353,7 @@ def _ignore(up: bool) -> None:
 
 def _endpoint(host: str, port: int) -> str:
     try:
-        address = ipaddress.ip_address(host)
+        address = one_spelling(host)
     except ValueError as error:
         raise InputError(f"{host!r} is not an IP address") from error
-    return f"tcp://{format_host(str(address))}:{port}"
+    return f"tcp://{format_host(address)}:{port}"

@@ -12,6 +12,7 @@ from paceline.discovery.record import (
     Contact,
     checked,
     from_txt,
+    heard,
     join_address,
     split_address,
     to_txt,
@@ -127,7 +128,8 @@ def test_only_unicast_addresses_are_hosts_and_routable_ones_come_first() -> None
         "169.254.7.7",
         "2001:db8::7",
         "10.0.0.7",
-        "10.0.0.7",
+        "::ffff:10.0.0.7",
+        "fe80::2",
         "10.0.0.300",
     ]
     expected = ("10.0.0.7", "2001:db8::7", "169.254.7.7", "fe80::1%eth0")
@@ -139,8 +141,12 @@ def test_hosts_are_bounded() -> None:
 
 
 def test_a_scope_is_not_told_to_others() -> None:
-    said = contact(1, hosts=("10.0.0.1", "fe80::1%eth0", "fe80::2"))
-    assert without_scoped(said).hosts == ("10.0.0.1", "fe80::2")
+    said = contact(1, hosts=("10.0.0.1", "fe80::1%eth0", "2001:db8::7"))
+    assert without_scoped(said).hosts == ("10.0.0.1", "2001:db8::7")
+
+
+def test_a_scope_that_another_machine_tells_is_not_believed() -> None:
+    assert heard(contact(1, hosts=("10.0.0.1", "fe80::1%eth0"))).hosts == ("10.0.0.1",)
 
 
 def test_checked_drops_what_is_no_address() -> None:

@@ -17,15 +17,12 @@ from pathlib import Path
 
 from paceline.cli.client import Client, Document
 from paceline.errors import PacelineError
-from paceline.settings import NodeSettings
 from paceline.tasks.digest import digest
 from tests.e2e.cluster import ENDED, Node, wait_for
 from tests.rigs.lan import Lan
 
 TOKEN = "a-token-of-this-test-only"
-OPEN = ["--insecure-lan"] if "insecure_lan" in NodeSettings.__dataclass_fields__ else []
-EVERYWHERE = ["--bind", "0.0.0.0", *OPEN]
-PORT = 7700
+EVERYWHERE = ["--bind", "::"]
 SUBMIT_TIMEOUT_S = 30.0
 SUBMIT_PAUSE_S = 0.1
 CONVERGED_S = 60.0
@@ -136,7 +133,14 @@ class Fleet:
     def wait_converged(self, among: Iterable[Machine] | None = None) -> float:
         """Wait until these (all, if not said) agree; answer the seconds that it took."""
         asked, began = list(among or self.machines), time.monotonic()
-        wait_for("all to agree", lambda: agree([m.seen() for m in asked]), CONVERGED_S)
+
+        def agreed() -> bool:
+            for machine in asked:
+                assert machine.process is not None
+                assert machine.process.poll() is None, f"{machine.name} has ended"
+            return agree([machine.seen() for machine in asked])
+
+        wait_for("all to agree", agreed, CONVERGED_S)
         return time.monotonic() - began
 
     def close(self) -> None:
