@@ -27,6 +27,7 @@ from paceline.node import farewell
 from paceline.node.access import Access
 from paceline.node.autopilot import Autopilot
 from paceline.node.belonging import belong, remember
+from paceline.node.checksum import StateChecksum
 from paceline.node.cluster_status import ClusterStatus
 from paceline.node.consensus import Consensus, ConsensusSettings
 from paceline.node.coordinator import Coordinator
@@ -35,6 +36,7 @@ from paceline.node.death_watch import DeathWatch
 from paceline.node.departures import Departures
 from paceline.node.explaining import Explaining
 from paceline.node.founding import Settled
+from paceline.node.inspection import Inspection
 from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
 from paceline.node.logging import configure, somebody_reads
@@ -368,6 +370,7 @@ class Node:
                 admitting=self._network.admitting,
                 address=lambda: self._network.discovery.own.joins[0],
             ),
+            inspection=self._make_inspection(data_dir),
             on_stop=self.stop,
         )
         web = WebServer(
@@ -379,6 +382,23 @@ class Node:
         await web.start()
         stack.push_async_callback(web.stop)
         return web
+
+    def _make_inspection(self, data_dir: DataDir) -> Inspection:
+        consensus, members = self._consensus, self._network.members
+        checksum = StateChecksum(
+            node_id=self._network.node_id,
+            machine=consensus.machine,
+            replicas=consensus.loop,
+            calls=self._network.calls,
+            proposals=self._proposals,
+            data_dir=data_dir,
+            clock=self._clock,
+            members=lambda: members.ids,
+            name_of=members.name_of,
+            hand_over=consensus.hand_over,
+        )
+        self._start(checksum.run(), "checksum")
+        return Inspection(checksum=checksum, members=members)
 
     def _make_stewardship(self, data_dir: DataDir, status: ClusterStatus) -> Stewardship:
         node_id, consensus = self._network.node_id, self._consensus

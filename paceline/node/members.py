@@ -63,6 +63,11 @@ class Members:
         own = self._discovery.own
         return own if node_id == self._node_id else self._discovery.get(node_id)
 
+    def name_of(self, node_id: NodeId) -> str:
+        """Answer what people call a node; its id where that is not known."""
+        contact = self.contact(node_id)
+        return (contact.name if contact else "") or node_id
+
     def contacts(self) -> tuple[Contact, ...]:
         """Answer the contacts of all members, this node's own first."""
         others = (each for each in self._discovery.contacts if each.node_id in self._ids)

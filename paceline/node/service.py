@@ -18,6 +18,7 @@ from paceline.ids import new_id
 from paceline.node.access import Access
 from paceline.node.cluster_status import ClusterStatus
 from paceline.node.explaining import Explaining
+from paceline.node.inspection import Inspection
 from paceline.node.log_feed import LogFeed
 from paceline.node.progress import AppliedProgress
 from paceline.node.proposals import Proposals
@@ -57,6 +58,7 @@ class Service:
         status: ClusterStatus,
         log_feed: LogFeed,
         access: Access,
+        inspection: Inspection,
         steward: Stewardship,
         explaining: Explaining,
         on_stop: Callable[[], None],
@@ -71,6 +73,7 @@ class Service:
         self._status = status
         self._log_feed = log_feed
         self.access = access
+        self.inspection = inspection
         self.steward = steward
         self._explaining = explaining
         self._on_stop = on_stop
@@ -79,12 +82,13 @@ class Service:
 
     def health(self) -> Health:
         """Answer at once, from memory."""
-        return self._status.health()
+        return self.inspection.judged(self._status.health())
 
     async def status(self) -> Document:
         """Answer the document of `status --json`."""
         document = self._status.document() | {"version": __version__}
         document["warnings"] += await self.access.warnings()
+        document["warnings"] += self.inspection.warnings()
         return document
 
     async def nodes(self) -> list[Document]:

@@ -138,6 +138,17 @@ class StewardService(Protocol):
         ...
 
 
+class InspectionService(Protocol):
+    """What may be looked at more closely."""
+
+    async def compare(self) -> Document:
+        """Compare the state of all nodes; answer `equal`, `differing` and more.
+
+        Raise NoQuorum, TimedOut.
+        """
+        ...
+
+
 class NodeService(Protocol):
     """A node as the outside sees it. Ids may be given as unique prefixes everywhere.
 
@@ -152,6 +163,11 @@ class NodeService(Protocol):
     @property
     def access(self) -> AccessService:
         """Answer who gets in."""
+        ...
+
+    @property
+    def inspection(self) -> InspectionService:
+        """Answer what can be examined."""
         ...
 
     def health(self) -> Health:

@@ -27,7 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paceline.errors import InvalidSettings
-from paceline.node.web import access, errors, members, openapi, page, status, tasks
+from paceline.node.web import access, errors, inspection, members, openapi, page, status, tasks
 from paceline.node.web.auth import Guard, read_or_make_token
 from paceline.node.web.call import Call, Row, answer, parse
 from paceline.node.web.ports import NodeService
@@ -57,6 +57,7 @@ DOCUMENTED = (
     *status.ROWS,
     *tasks.ROWS,
     *access.ROWS,
+    *inspection.ROWS,
     *members.ROWS,
     *page.ROWS[1:],
     Row("GET", "/api/v1/openapi.json", _document, "This document", "openapi, paths"),

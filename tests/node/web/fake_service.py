@@ -92,6 +92,16 @@ class FakeAccess:
 
 
 @dataclass
+class FakeInspection:
+    """Says what a test wants it to say."""
+
+    verdict: Document = field(default_factory=lambda: {"index": 7, "equal": True})
+
+    async def compare(self) -> Document:
+        return self.verdict
+
+
+@dataclass
 class FakeSteward:
     """Knows one other node, and keeps what it was asked."""
 
@@ -129,6 +139,7 @@ class FakeService:
     failure: Exception | None = None
     stream_failure: PacelineError | None = None
     access: FakeAccess = field(default_factory=FakeAccess)
+    inspection: FakeInspection = field(default_factory=FakeInspection)
     steward: FakeSteward = field(default_factory=FakeSteward)
     ready: bool = True
     quorum: bool = True
@@ -223,6 +234,11 @@ class FakeService:
     async def subtasks(self, task_id: str) -> list[Document]:
         subtasks: list[Document] = self._find(task_id)["subtasks"]
         return subtasks
+
+    async def backup(self, path: str) -> Document:
+        self._fail()
+        self.requests.append(path)
+        return {"path": path, "tasks": 0, "blobs": 0, "missing_blobs": 0}
 
     async def explain(self, task_id: str) -> Document:
         self._fail()

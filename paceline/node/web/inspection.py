@@ -1,0 +1,16 @@
+"""The calls that look closer: whether all nodes hold the same state."""
+
+from starlette.responses import Response
+
+from paceline.node.web.call import Call, Row, answer
+
+PREFIX = "/api/v1"
+_COMPARED = "index, equal, decided, compared, differing, missing, names, warnings"
+
+
+async def checksum(call: Call) -> Response:
+    """Compare the state of all nodes now."""
+    return answer(await call.service.inspection.compare())
+
+
+ROWS = (Row("POST", f"{PREFIX}/checksum", checksum, "Compare the state of all nodes", _COMPARED),)
