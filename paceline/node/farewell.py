@@ -8,6 +8,7 @@ is deleted.
 
 import time
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -54,9 +55,15 @@ def set_aside(data_dir: DataDir) -> Path | None:
     ]
     if not found:
         return None
-    target = data_dir.path / f"{ASIDE}{time.strftime('%Y%m%dT%H%M%S')}"
+    target = _fresh(data_dir.path, f"{ASIDE}{time.strftime('%Y%m%dT%H%M%S')}")
     target.mkdir(mode=PRIVATE_DIRECTORY)
     for path in found:
         path.rename(target / path.name)
     log.info("starts anew", old=str(target))
     return target
+
+
+def _fresh(directory: Path, name: str) -> Path:
+    """Answer a path of that name, with a number where there is one already."""
+    numbered = (directory / (f"{name}-{number}" if number else name) for number in count())
+    return next(path for path in numbered if not path.exists())

@@ -69,6 +69,10 @@ def members(node: Node) -> set[str]:
     return {each["node_id"] for each in node.status()["members"]}
 
 
+def hears_all(node: Node) -> bool:
+    return all(each["status"] == "online" for each in node.status()["members"])
+
+
 def member(seen_by: Node, node_id: str) -> dict[str, object]:
     return next(each for each in seen_by.status()["members"] if each["node_id"] == node_id)
 
@@ -89,6 +93,7 @@ def named(nodes: Cluster, node_id: str) -> Node:
 def test_a_leader_that_is_stopped_leaves_a_leader_behind(tmp_path: Path) -> None:
     """When its process has ended, the others follow another one already: nobody had to wait."""
     with cluster(tmp_path, 3) as nodes:
+        wait_for("all to hear all", lambda: all(map(hears_all, nodes.nodes)), 20)
         leader, survivors = nodes.leader(), nodes.followers()
         before, term = leader.node_id, leader.status()["term"]
         assert leader.stop() == 0

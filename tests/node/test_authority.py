@@ -1,0 +1,56 @@
+"""Nobody speaks for another."""
+
+import pytest
+
+from paceline.errors import Conflict
+from paceline.node.authority import require_own_name
+from paceline.tasks.commands import (
+    AttemptRef,
+    CancelTask,
+    Command,
+    FinishAttempt,
+    FoundCluster,
+    RecoverCluster,
+    RegisterWorker,
+    RemoveMember,
+    RevokeMember,
+    RotateToken,
+    StartAttempts,
+    TrustMember,
+)
+from paceline.tasks.model import Outcome, ResultStatus
+
+REF = AttemptRef("s", 1, 7)
+IN_THE_NAME_OF_A = [
+    TrustMember("b", True, "a"),
+    RotateToken("token", "a"),
+    RevokeMember("b", "token", "a"),
+    RemoveMember("a", "a"),
+    FoundCluster("c", "token", "a", b"key", "name"),
+    RegisterWorker("a", "name", "address", 1, ()),
+    StartAttempts((REF,), "a"),
+    FinishAttempt(REF, "a", Outcome(ResultStatus.OK)),
+]
+
+
+@pytest.mark.parametrize("command", IN_THE_NAME_OF_A, ids=lambda each: type(each).__name__)
+def test_each_speaks_for_itself(command: Command) -> None:
+    require_own_name(command, "a")
+    with pytest.raises(Conflict, match="cannot speak for a"):
+        require_own_name(command, "b")
+
+
+def test_nobody_removes_another_in_his_own_name() -> None:
+    with pytest.raises(Conflict):
+        require_own_name(RemoveMember("a", "b"), "b")
+    with pytest.raises(Conflict):
+        require_own_name(RemoveMember("a", "b"), "a")
+
+
+def test_a_recovery_is_never_proposed() -> None:
+    with pytest.raises(Conflict, match="at rest"):
+        require_own_name(RecoverCluster("c", "token", "a", b"key", "name"), "a")
+
+
+def test_what_anybody_may_ask_passes() -> None:
+    require_own_name(CancelTask("t"), "anybody")
