@@ -24,9 +24,14 @@ from paceline.evaluators.change import (
     split_lines,
 )
 from paceline.evaluators.git import Scratch, commit_of, scratch_repository
-from paceline.evaluators.reading import is_binary, read_bytes
+from paceline.evaluators.reading import is_binary, read_bytes, read_text
 
 CONFIG_PATH = ".paceline/evaluators.toml"
+MANIFESTS = (
+    *("pyproject.toml", "pytest.ini", "setup.cfg", "tox.ini", "package.json", "go.mod"),
+    *("Cargo.toml", "Makefile", "pnpm-lock.yaml", "yarn.lock"),
+)
+"""What tells how a repository is tested."""
 
 LEFT_OUT_LIMIT = 500
 """So many very large files may be in a change; they are named to git to be left out."""
@@ -54,6 +59,8 @@ class Gathered:
     base: str
     config: str | None
     """Of the base: a change must not decide how it is judged."""
+    manifests: Mapping[str, str]
+    """Those of the base that there are; of a base without any, those of the work tree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +103,13 @@ async def gather(path: Path, base: str = "HEAD") -> Gathered:
                 " give a later base, or let .gitignore name what is generated"
             )
         old = await _old_contents(scratch, entries)
-        config = await _config(scratch, commit)
+        known = await _of_base(scratch, commit, (CONFIG_PATH, *MANIFESTS))
         new = await asyncio.to_thread(_new_contents, scratch.work_tree, entries)
         lines = await _changed_lines(scratch, commit, _large(entries, new))
         change = _change(entries, old, new, lines)
-        return Gathered(change, scratch.work_tree, commit, config)
+        config = known.pop(CONFIG_PATH, None)
+        known = known or await asyncio.to_thread(_manifests, scratch.work_tree)
+        return Gathered(change, scratch.work_tree, commit, config, known)
 
 
 # --- which files ----------------------------------------------------------------------------------
@@ -151,19 +160,24 @@ def _batch(output: bytes) -> dict[str, bytes]:
     return contents
 
 
-async def _config(scratch: Scratch, commit: str) -> str | None:
-    asked = f"{commit}:{CONFIG_PATH}".encode()
-    found = _answer(await scratch.git("cat-file", "--batch-check", given=asked))
-    if found is None or found > FILE_LIMIT_BYTES:
-        return None
-    contents = _batch(await scratch.git("cat-file", "--batch", given=asked))
-    return next(iter(contents.values())).decode("utf-8", "replace")
+async def _of_base(scratch: Scratch, commit: str, paths: Sequence[str]) -> dict[str, str]:
+    """Answer what these files of the base contain, without those that it does not have."""
+    asked = [f"{commit}:{path}" for path in paths]
+    checked = await scratch.git("cat-file", "--batch-check", given="\n".join(asked).encode())
+    answers = checked.decode("utf-8", "replace").split("\n")
+    found = {}
+    for path, answer in zip(paths, answers, strict=False):
+        fields = answer.split(" ")
+        if len(fields) == 3 and fields[1] == "blob" and int(fields[2]) <= FILE_LIMIT_BYTES:
+            found[path] = fields[0]
+    wanted = "\n".join(dict.fromkeys(found.values())).encode()
+    contents = _batch(await scratch.git("cat-file", "--batch", given=wanted))
+    return {path: contents[name].decode("utf-8", "replace") for path, name in found.items()}
 
 
-def _answer(checked: bytes) -> int | None:
-    """Answer the size of the one blob that was asked for, None if it is none."""
-    fields = checked.decode("utf-8", "replace").split()
-    return int(fields[2]) if len(fields) == 3 and fields[1] == "blob" else None
+def _manifests(top: Path) -> dict[str, str]:
+    texts = {path: read_text(top, path, FILE_LIMIT_BYTES) for path in MANIFESTS}
+    return {path: text for path, text in texts.items() if text is not None}
 
 
 def _new_contents(top: Path, entries: Sequence[_Entry]) -> dict[bytes, bytes | None]:

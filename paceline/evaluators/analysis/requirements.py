@@ -45,7 +45,7 @@ _KNOWN_SUFFIX = frozenset(
 )
 _STOP = frozenset(
     """
-    a able about above add adds added after again all allow allows also an and any are as at be
+    a able about say says tell tells answer answers above add adds added after again all allow allows also an and any are as at be
     because been before being below best both but by call called can cannot change changes check
     class code could create creates current define defined do does doing done each either else
     ensure etc every existing feature file files fix following for from function functions get gets
@@ -56,7 +56,7 @@ _STOP = frozenset(
     raise raises reads repository requirement requirements return returned returns returning same
     set should show so some still such support supports take takes test tests than that the their
     them then there these they this those through to too under up update updated upon use used
-    uses user users using value values very via want was we well were what when where which while
+    uses user users using value values very via want was we well were what when where whether which while
     who will with within without work works would write you your parameter parameters argument
     arguments error errors exception exceptions string strings number numbers object objects type
     handle handles first second last two three none null true false correctly properly

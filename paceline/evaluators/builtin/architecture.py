@@ -247,9 +247,8 @@ def _copies(view: _View, files: Sequence[FileChange]) -> Iterator[Issue]:
         language = language_of(file.path)
         if language is None or is_test(file.path):
             continue
-        there = {
-            _body(f): f"{f.name} in {path}" for path, _, f in _neighbours(view, file, language)
-        }
+        beside = _neighbours(view, file, language)
+        there = {_body(f): f"{f.name} in {path}" for path, f in beside}
         for function in functions(file.new or "", language):
             new = all(line in file.added for line in range(function.first, function.last + 1))
             if new and function.length >= COPY_LINES and (body := _body(function)):
