@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from paceline.errors import Conflict, CorruptStorage, StorageError
+from paceline.node.disk import disk_errors, sync_directory
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
@@ -51,9 +52,9 @@ class DataDir:
                 f"a node (process {holder}) already runs with {self.path}; "
                 "stop it with `paceline node stop`, or give this one its own --data-dir"
             ) from error
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        with contextlib.suppress(OSError):  # who holds it is a help; a full disk may not have it
+            os.ftruncate(self._lock.fileno(), 0)
+            os.write(self._lock.fileno(), str(os.getpid()).encode())
 
     def close(self) -> None:
         """Let another node have it."""
@@ -64,7 +65,8 @@ class DataDir:
     def directory(self, name: str) -> Path:
         """Answer a private subdirectory, made if need be."""
         path = self.path / name
-        path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+        with disk_errors(path):
+            path.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
         return path
 
     def write_json(self, name: str, document: dict[str, Any]) -> None:
@@ -86,16 +88,24 @@ class DataDir:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a private file so that it is there as a whole, on disk, or not at all."""
+    """Write a private file so that it is there as a whole, on disk, or not at all.
+
+    Raise StorageFull, StorageError; the file is then what it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    with disk_errors(path):
+        try:
+            _write_synced(temporary, text.encode())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
+    with open(descriptor, "wb", buffering=0) as file:
+        while data:
+            data = data[file.write(data) :]
+        os.fsync(descriptor)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paceline.errors import StorageFull
+from paceline.errors import StorageError, StorageFull
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -20,6 +20,19 @@ def out_of_space() -> Iterator[None]:
         if error.errno in _FULL:
             raise StorageFull("no space is left on this node's disk") from error
         raise
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file into StorageFull or StorageError, which name it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(
+                f"no room on the disk of {path}: free some, then try again"
+            ) from error
+        raise StorageError(f"{path}: {error.strerror or error}") from error
 
 
 def sync_directory(directory: Path) -> None:

@@ -6,12 +6,13 @@ thin skin that gives it both.
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
 from paceline.clock import Clock
 from paceline.consensus.replica import Decision, Replica, ReplicaObserver, ReplicaStatus
-from paceline.errors import PacelineError
+from paceline.errors import PacelineError, StorageError
 from paceline.ids import NodeId
 
 TICK_MS = 50
@@ -53,12 +54,12 @@ class ReplicaLoop(ReplicaObserver):
     def wake(self) -> None:
         """Ask for one `pump` in the next turn; many calls in a turn make one pump."""
         if self._pump_scheduled is None:
-            self._pump_scheduled = self._loop.call_soon(self._pump)
+            self._pump_scheduled = self._loop.call_soon(self._pump_soon)
 
     def turn_over(self) -> None:
         """Make the pump that was asked for now: all that this turn brought is there."""
         if self._pump_scheduled is not None:
-            self._pump()
+            self._pump_soon()
 
     def tell_news_later(self) -> None:
         """Have the replica tell its followers of commits in a moment."""
@@ -66,7 +67,7 @@ class ReplicaLoop(ReplicaObserver):
 
     def _tell_news(self) -> None:
         self.replica.tell_news()
-        self._pump()
+        self._pump_soon()
 
     def on_role(self, listener: Listener) -> None:
         """Call back whenever role, term or known leader change."""
@@ -173,6 +174,11 @@ class ReplicaLoop(ReplicaObserver):
         if decision.error is not None:
             raise decision.error
         return decision
+
+    def _pump_soon(self) -> None:
+        """Pump between two ticks. A failure is final, so the next tick, in `run`, raises it too."""
+        with suppress(StorageError):
+            self._pump()
 
     def _pump(self) -> None:
         if self._pump_scheduled is not None:

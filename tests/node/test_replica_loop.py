@@ -16,7 +16,7 @@ from paceline.consensus.replica import Replica
 from paceline.consensus.storage.memory import MemoryLogStorage
 from paceline.consensus.storage.protocol import LogWrite, SnapshotSource
 from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotChunk, SnapshotOffer
-from paceline.errors import ProtocolError, StorageFull
+from paceline.errors import ProtocolError, StorageError
 from paceline.node.replica_loop import ReplicaLoop
 from tests.consensus.replica_cluster import ListMachine
 
@@ -24,18 +24,18 @@ STATE = b"the whole state"
 PATIENCE_S = 20.0
 
 
-class FullMachine(ListMachine):
-    """A state machine on a disk that becomes full."""
+class BrokenMachine(ListMachine):
+    """A state machine on a disk that breaks."""
 
-    full = False
+    broken = False
 
     def apply(self, entries: Sequence[Entry]) -> list[Any]:
-        if self.full:
-            raise StorageFull("no room")
+        if self.broken:
+            raise StorageError("the disk gave up")
         return super().apply(entries)
 
     def restore(self, source: SnapshotSource, meta: SnapshotMeta) -> None:
-        raise StorageFull("no room")
+        raise StorageError("the disk gave up")
 
 
 class Rig:
@@ -43,7 +43,7 @@ class Rig:
 
     def __init__(self, *voters: str) -> None:
         self.storage = MemoryLogStorage()
-        self.machine = FullMachine()
+        self.machine = BrokenMachine()
         self.loop = ReplicaLoop(clock=SystemClock(), tick_ms=1)
         if voters == ("a",):
             found(self.storage, "a")
@@ -86,13 +86,13 @@ def test_a_state_machine_that_fails_ends_the_loop_and_nothing_is_acknowledged() 
 
         async def work() -> None:
             await rig.loop.leader()
-            await rig.loop.propose(b"fits")
-            rig.machine.full = True
-            acknowledged.append(await rig.loop.propose(b"does not fit"))
+            await rig.loop.propose(b"is written")
+            rig.machine.broken = True
+            acknowledged.append(await rig.loop.propose(b"is not written"))
 
         await rig.serve(work)
 
-    assert isinstance(ended(main), StorageFull)
+    assert isinstance(ended(main), StorageError)
     assert acknowledged == []
 
 
@@ -104,15 +104,15 @@ def test_after_a_failure_nothing_more_is_applied() -> None:
 
         async def work() -> None:
             await rig.loop.leader()
-            rig.machine.full = True
-            rig.loop.replica.propose(b"does not fit", lambda decision: None)
+            rig.machine.broken = True
+            rig.loop.replica.propose(b"is not written", lambda decision: None)
             await asyncio.sleep(0)  # the woken pump has its turn before this one
-            rig.machine.full = False
+            rig.machine.broken = False
             rig.loop.replica.propose(b"too late", lambda decision: None)
 
         await rig.serve(work)
 
-    assert isinstance(ended(main), StorageFull)
+    assert isinstance(ended(main), StorageError)
     assert b"too late" not in rigs[0].machine.commands
 
 
@@ -126,12 +126,12 @@ def test_a_snapshot_that_cannot_be_installed_ends_the_loop() -> None:
         async def work() -> None:
             receive = rig.loop.replica.receive_bulk
             receive("b", SNAPSHOT_MESSAGES.encode(offer))
-            with pytest.raises(StorageFull):  # which the transport would survive
+            with pytest.raises(StorageError):  # which the transport would survive
                 receive("b", SNAPSHOT_MESSAGES.encode(SnapshotChunk(digest, 0, STATE)))
 
         await rig.serve(work)
 
-    assert isinstance(ended(main), StorageFull)
+    assert isinstance(ended(main), StorageError)
 
 
 def test_malformed_bytes_are_their_senders_fault_alone() -> None:
