@@ -1,4 +1,7 @@
-"""The calls about the nodes that are in: drain, trust, revoke, and leaving."""
+"""The calls about the nodes that are in: drain, trust, revoke, and leaving.
+
+What cannot be taken back is not for a browser's session: it takes this node's bearer token.
+"""
 
 from starlette.responses import Response
 
@@ -44,6 +47,7 @@ ROWS = (
         "Let a node run sensitive work, or no more",
         "node_id, name, trusted, changed",
         body=TrustBody,
+        bearer_only=True,
     ),
     Row(
         "POST",
@@ -52,6 +56,7 @@ ROWS = (
         "Throw a node out for good and change the token",
         "node_id, name, token_version",
         body=RevokeBody,
+        bearer_only=True,
     ),
     Row(
         "POST",
@@ -60,5 +65,6 @@ ROWS = (
         "Take this node out of the cluster for good",
         "node_id, finished",
         body=LeaveBody,
+        bearer_only=True,
     ),
 )

@@ -1,0 +1,106 @@
+"""What the planner is shown of the replicated state: trust."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from paceline.ids import fingerprint
+from paceline.node.planning import Planning
+from paceline.node.vitals import VitalsTable
+from paceline.tasks import queries_members
+from paceline.tasks.commands import (
+    AdmitMember,
+    Allocate,
+    FoundCluster,
+    RevokeMember,
+    SubmitTask,
+    TrustMember,
+)
+from paceline.tasks.machine import TaskMachine
+from paceline.tasks.model import Privacy, Resources, TaskSpec, ToolState, Vitals
+from paceline.tasks.schedule import plan
+from paceline.tasks.view import PlanningSettings
+from tests.clocks import ManualClock
+from tests.tasks.entries import START_MS, Driver, subtask
+
+A, B = fingerprint(b"a"), fingerprint(b"b")
+
+
+class Leader:
+    """A machine, two workers that beat, and the picture that a leader has of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = ManualClock(START_MS + 1_000)
+        self.machine = TaskMachine(path)
+        self.drive = Driver(self.machine)
+        vitals = VitalsTable(clock=self.clock, applied_index=lambda: self.machine.applied_index)
+        self.planning = Planning(
+            connection=self.machine.connection,
+            vitals=vitals,
+            clock=self.clock,
+            settings=PlanningSettings(),
+            trusted=lambda: queries_members.trusted(self.machine.connection),
+        )
+        self.drive(FoundCluster("c", "token", A, b"a", "a"))
+        self.drive(AdmitMember(B, b"b", "b", A))
+        self.drive.register(A, B)
+        for node_id in (A, B):
+            vitals.note(
+                Vitals(
+                    node_id=node_id,
+                    incarnation=1,
+                    sequence=1,
+                    resources=Resources(),
+                    tools=(ToolState("command"),),
+                    slots=4,
+                    running=(),
+                    labels={},
+                    applied_index=0,
+                    caches=(),
+                )
+            )
+
+    def submit(self, number: int, privacy: Privacy = Privacy.SENSITIVE) -> None:
+        subtasks = tuple(subtask(f"{number}.{each}") for each in range(4))
+        self.drive(SubmitTask(TaskSpec(str(number), "", "plan", subtasks, privacy=privacy), ""))
+
+    def chosen(self) -> set[str]:
+        """Answer where the next plan puts what is ready, and do it."""
+        view = self.planning.view(leading_since_ms=self.clock.monotonic_ms(), applied_index=99)
+        found: set[str] = set()
+        for command in plan(view):
+            if isinstance(command, Allocate):
+                found |= {placement.node_id for placement in command.placements}
+                self.drive(command)
+        return found
+
+
+@pytest.fixture
+def leader(tmp_path: Path) -> Iterator[Leader]:
+    made = Leader(tmp_path / "state.db")
+    yield made
+    made.machine.close()
+
+
+def test_sensitive_work_goes_to_the_founder_only(leader: Leader) -> None:
+    leader.submit(1)
+    assert leader.chosen() == {A}
+
+
+def test_other_work_goes_to_all(leader: Leader) -> None:
+    leader.submit(1, Privacy.NORMAL)
+    assert leader.chosen() == {A, B}
+
+
+def test_trust_counts_from_the_next_plan_on(leader: Leader) -> None:
+    leader.drive(TrustMember(B, True, A))
+    leader.drive(TrustMember(A, False, B))
+    leader.submit(1)
+    assert leader.chosen() == {B}
+
+
+def test_where_nobody_is_trusted_it_waits(leader: Leader) -> None:
+    leader.submit(1)
+    leader.drive(RevokeMember(A, "other", B))
+    assert leader.chosen() == set()
