@@ -28,8 +28,13 @@ class Access:
         proposals: Proposals,
         admitting: Admitting,
         address: Callable[[], str],
+        apart: Callable[[], list[str]],
     ) -> None:
-        """Wire it: `address` answers this node's own, as HOST:PORT for `--join`."""
+        """Wire it: `address` answers this node's own, as HOST:PORT for `--join`.
+
+        `apart` answers the warnings about other clusters of this token.
+        """
+        self._apart = apart
         self._node_id = node_id
         self._connection = connection
         self._proposals = proposals
@@ -65,6 +70,9 @@ class Access:
 
     async def warnings(self) -> list[str]:
         """Answer, for the status, whom a person should decide about. Never waits for long."""
+        return [*self._apart(), *await self._waiting()]
+
+    async def _waiting(self) -> list[str]:
         record = queries_members.cluster(self._connection)
         if record is None or not record.approve:
             return []

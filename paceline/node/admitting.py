@@ -17,6 +17,7 @@ import structlog
 
 from paceline.clock import Clock
 from paceline.codec import from_plain, to_plain
+from paceline.consensus.replica import ReplicaStatus
 from paceline.discovery.discovery import Discovery
 from paceline.discovery.peers import Source
 from paceline.discovery.record import Contact, checked, without_scoped
@@ -149,20 +150,22 @@ class Admitting:
     async def _judge(self, proven: Proven, address: str) -> JoinAnswer:
         newcomer = proven.standing.contact
         try:
-            answer = await self._decide(newcomer, proven.transcript, address)
+            answer = await self._decide(proven, address)
         except PacelineError as error:
             answer = JoinAnswer(False, str(error))
         log.info("join", node_id=newcomer.node_id, address=address, accepted=answer.accepted)
         return answer
 
-    async def _decide(self, newcomer: Contact, heard: bytes, address: str) -> JoinAnswer:
+    async def _decide(self, proven: Proven, address: str) -> JoinAnswer:
         assert self._replicas is not None
-        if newcomer.node_id in self._members.ids:  # one that restarts, or asks again
-            return self._welcome()
+        newcomer, its_cluster = proven.standing.contact, proven.standing.cluster_id
         self._require_not_revoked(newcomer.node_id)
-        self._discovery.learn(newcomer, Source.GREETING)
+        if its_cluster == self._members.cluster_id and self._is_member(newcomer.node_id):
+            return self._welcome()  # it looks in after a restart
+        if its_cluster:
+            raise Conflict("the newcomer belongs to another cluster already")
         leader = await self._leader(self._replicas)
-        request = AdmitRequest(newcomer, heard, address)
+        request = AdmitRequest(newcomer, proven.transcript, address)
         if leader == self._node_id:
             return await self._admit(request, self._node_id)
         plain = await self._calls.call(leader, ADMIT, to_plain(request), timeout_s=ADMIT_TIMEOUT_S)
@@ -203,7 +206,9 @@ class Admitting:
         newcomer = request.contact
         self._require_not_revoked(newcomer.node_id)
         record = queries_members.cluster(self._connection)
-        if record is not None and record.approve and not self._is_member(newcomer.node_id):
+        if self._is_member(newcomer.node_id):
+            _require_fresh(replicas.status, newcomer.node_id)
+        elif record is not None and record.approve:
             return await self._ask_a_person(request, admitted_by)
         await self._let_in(replicas, newcomer, admitted_by)
         return self._welcome()
@@ -225,14 +230,21 @@ class Admitting:
         return JoinAnswer(False, reason, self._members.cluster_id, pending=True, fresh=fresh)
 
     async def _let_in(self, replicas: ReplicaLoop, newcomer: Contact, admitted_by: NodeId) -> None:
-        """Write it into the log, then make it a learner; membership changes one step at a time."""
+        """Write it into the log, then make it a learner; membership changes one step at a time.
+
+        One that left before, and is still on its way out, must be out first: its log is another's.
+        """
         self._discovery.learn(newcomer, Source.GREETING)
         node_id = newcomer.node_id
         try:
             async with asyncio.timeout(ADMIT_TIMEOUT_S), self._one_at_a_time:
+                while not self._is_member(node_id) and _listed(  # noqa: ASYNC110 - it is not ours
+                    replicas, node_id
+                ):
+                    await asyncio.sleep(ADMIT_PAUSE_S)
                 command = AdmitMember(node_id, newcomer.public_key, newcomer.name, admitted_by)
                 await self._proposals.propose(command, timeout_s=ADMIT_TIMEOUT_S)
-                while node_id not in replicas.status.membership.members:
+                while not _listed(replicas, node_id):
                     await self._add_learner(replicas, node_id)
         except TimeoutError:
             raise TimedOut("the cluster could not take in a member; is a majority up?") from None
@@ -290,3 +302,22 @@ class Admitting:
         if self._replicas is None:
             raise Unavailable("this node is in no cluster yet; try again in a moment")
         return self._replicas
+
+
+def _listed(replicas: ReplicaLoop, node_id: NodeId) -> bool:
+    return node_id in replicas.status.membership.members
+
+
+def _require_fresh(status: ReplicaStatus, node_id: NodeId) -> None:
+    """Raise Conflict for a member that asks to join as if it were new, and is not.
+
+    Its verdict may have been lost on the way; then it has confirmed no entry yet. One that has, or
+    that votes, must not come back with an empty log: it would deny what it has voted for.
+    """
+    match = max((peer.match for peer in status.peers if peer.node_id == node_id), default=0)
+    if node_id in status.membership.voters or match:
+        raise Conflict(
+            f"{node_id} is a member already. If this machine has lost its data, or has a copy of "
+            "another one's key, start it as a new node with `paceline node start --anew`; the lost "
+            "one is removed with `paceline revoke`"
+        )

@@ -23,17 +23,18 @@ from paceline import __version__
 from paceline.clock import SystemClock
 from paceline.discovery.record import join_address
 from paceline.errors import PacelineError
-from paceline.node import farewell
+from paceline.node import farewell, giving_up
 from paceline.node.access import Access
 from paceline.node.autopilot import Autopilot
 from paceline.node.belonging import belong, remember
 from paceline.node.checksum import StateChecksum
+from paceline.node.cluster_level import INFO_KEY, ClusterLevel
 from paceline.node.cluster_status import ClusterStatus
 from paceline.node.consensus import Consensus, ConsensusSettings
 from paceline.node.coordinator import Coordinator
 from paceline.node.data_dir import DataDir
 from paceline.node.death_watch import DeathWatch
-from paceline.node.departures import Departures
+from paceline.node.departures import Departure, Departures
 from paceline.node.explaining import Explaining
 from paceline.node.founding import Settled
 from paceline.node.inspection import Inspection
@@ -41,6 +42,7 @@ from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
 from paceline.node.logging import configure, somebody_reads
 from paceline.node.members import follow_members
+from paceline.node.merging import Cluster, Merging
 from paceline.node.network import Network
 from paceline.node.planning import Planning
 from paceline.node.proposals import Proposals
@@ -54,12 +56,14 @@ from paceline.node.web.server import WebServer
 from paceline.node.workshop import Workshop
 from paceline.settings import NodeSettings
 from paceline.tasks import queries_members
+from paceline.tasks.commands import NEWEST_LEVEL
 from paceline.tasks.model import Resources, Vitals
 from paceline.tasks.view import PlanningSettings, Thresholds
 
 RESOURCES_MS = 1_000
 """How long a reading of the machine's load is good for."""
 GIVE_BACK_S = 3.0
+LEAVE_EMPTY_S = 10.0
 
 T = TypeVar("T")
 
@@ -68,16 +72,21 @@ log = structlog.get_logger(__name__)
 
 def run(settings: NodeSettings) -> None:
     """Run a node until it is told to stop. Raise PacelineError for what a person must mend."""
+    os.umask(0o077)  # whatever a node or its agents write is its owner's alone
     configure(settings.log_level, settings.log_format)
     asyncio.run(_serve(settings))
 
 
 async def _serve(settings: NodeSettings) -> None:
-    node = Node(settings)
+    """Run a node; once more for each cluster that it has given up for another."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, node.stop)
-    await node.run()
+    again = True
+    while again:
+        node = Node(settings)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, node.stop)
+        await node.run()
+        again = node.joins_another
 
 
 class Node:
@@ -92,12 +101,15 @@ class Node:
         self._slots = settings.slots
         self._made_token = False
         self._left = False
+        self.joins_another = False
+        """It has given up an empty cluster, and is to be run anew."""
         self._failure: BaseException | None = None
         self._background: list[asyncio.Task[Any]] = []
         self._resources: tuple[int, Resources] = (0, Resources())
 
     def stop(self) -> None:
         """Begin to end."""
+        self.joins_another = False
         self._stopping.set()
 
     def _failed(self, error: BaseException) -> None:
@@ -112,7 +124,8 @@ class Node:
             data_dir = DataDir(self._settings.data_dir)
             stack.callback(data_dir.close)
             self._open_anew(data_dir)
-            await self._network.open(data_dir, stack)
+            self._resumed = giving_up.resume(data_dir)
+            await self._network.open(data_dir, stack, token=self._resumed.token)
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 try:
@@ -140,7 +153,13 @@ class Node:
         self._start(network.greeting.run(), "greeting")
         self._start(network.discovery.run(), "discovery")
         belonging = await self._unless_stopped(
-            belong(settings=self._settings, network=network, data_dir=data_dir, clock=self._clock)
+            belong(
+                settings=self._settings,
+                network=network,
+                data_dir=data_dir,
+                clock=self._clock,
+                gave_up=self._resumed.gave_up,
+            )
         )
         if belonging is not None:
             await self._act(data_dir, stack, *belonging)
@@ -168,7 +187,10 @@ class Node:
         self._announce()
         await self._open_work(data_dir, stack)
         await self._take_identity(settled, new=new)
+        self._merging = self._make_merging(data_dir)
         web = await self._open_web(data_dir, stack)
+        if not self._resumed.refused:
+            self._start(self._merging.run(), "merging")
         self._say_ready(data_dir, web)
         await self._stopping.wait()
         await self._wind_down()
@@ -199,12 +221,22 @@ class Node:
         self._vitals = VitalsTable(
             clock=self._clock, applied_index=lambda: consensus.progress.index
         )
+        members = self._network.members
+        self._level = ClusterLevel(
+            node_id=self._network.node_id,
+            members=lambda: members.ids,
+            vitals=self._vitals,
+            connection=consensus.machine.connection,
+            clock=self._clock,
+            name_of=members.name_of,
+        )
         self._proposals = Proposals(
             node_id=self._network.node_id,
             replica_loop=consensus.loop,
             calls=self._network.calls,
             progress=consensus.progress,
             clock=self._clock,
+            level_for=self._level.require,
         )
         self._start(self._watched(consensus.loop.run()), "consensus")
 
@@ -369,6 +401,7 @@ class Node:
                 proposals=self._proposals,
                 admitting=self._network.admitting,
                 address=lambda: self._network.discovery.own.joins[0],
+                apart=self._merging.warnings,
             ),
             inspection=self._make_inspection(data_dir),
             on_stop=self.stop,
@@ -382,6 +415,43 @@ class Node:
         await web.start()
         stack.push_async_callback(web.stop)
         return web
+
+    def _make_merging(self, data_dir: DataDir) -> Merging:
+        network, consensus = self._network, self._consensus
+        node_id = network.node_id
+        self._departures = Departures(
+            node_id=node_id,
+            replicas=consensus.loop,
+            autopilot=self._pilot,
+            proposals=self._proposals,
+            progress=consensus.progress,
+            calls=network.calls,
+        )
+
+        def cluster() -> Cluster:
+            return Cluster(
+                cluster_id=network.members.cluster_id,
+                has_work=queries_members.has_work(consensus.machine.connection),
+                members=network.members.ids,
+                alone=consensus.loop.status.membership.members == (node_id,),
+                leads=consensus.loop.leads,
+            )
+
+        def give_up() -> None:
+            cluster_id = network.members.cluster_id
+            giving_up.mark(data_dir, cluster_id=cluster_id, token=network.credentials.token)
+            self._left = self.joins_another = True
+            self._stopping.set()
+
+        return Merging(
+            own=lambda: network.discovery.own,
+            keys=lambda: network.credentials.keys,
+            cluster=cluster,
+            known=lambda: network.discovery.contacts,
+            leave=lambda: self._departures.ask(Departure(node_id), timeout_s=LEAVE_EMPTY_S),
+            give_up=give_up,
+            clock=self._clock,
+        )
 
     def _make_inspection(self, data_dir: DataDir) -> Inspection:
         consensus, members = self._consensus, self._network.members
@@ -413,14 +483,7 @@ class Node:
             node_id=node_id,
             connection=consensus.machine.connection,
             proposals=self._proposals,
-            departures=Departures(
-                node_id=node_id,
-                replicas=consensus.loop,
-                autopilot=self._pilot,
-                proposals=self._proposals,
-                progress=consensus.progress,
-                calls=self._network.calls,
-            ),
+            departures=self._departures,
             progress=consensus.progress,
             members=status.members,
             has_left=has_left,
@@ -492,6 +555,7 @@ class Node:
             labels=dict(self._settings.labels),
             applied_index=self._consensus.progress.index,
             caches=self._workshop.repositories.commits,
+            level=NEWEST_LEVEL,
         )
 
     def _read_resources(self) -> Resources:
@@ -516,6 +580,7 @@ class Node:
                 "release": platform.release(),
                 "machine": platform.machine(),
                 "python": platform.python_version(),
+                INFO_KEY: str(NEWEST_LEVEL),
             },
             "version": __version__,
         }

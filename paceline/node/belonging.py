@@ -16,9 +16,16 @@ FILE = "cluster.json"
 
 
 async def belong(
-    *, settings: NodeSettings, network: Network, data_dir: DataDir, clock: Clock
+    *,
+    settings: NodeSettings,
+    network: Network,
+    data_dir: DataDir,
+    clock: Clock,
+    gave_up: str = "",
 ) -> tuple[Settled, bool]:
     """Answer the node's cluster, and whether it is new to it; asks around for as long as it takes.
+
+    `gave_up` is a cluster to which it does not go back.
 
     Raise CorruptStorage if the node's log is gone, InvalidSettings if it has no token to join with.
     """
@@ -31,7 +38,7 @@ async def belong(
             )
         network.members.belong(str(known["cluster_id"]), map(str, known.get("members", ())))
         return Settled(str(known["cluster_id"]), founded=bool(known.get("founded"))), False
-    settled = await _settle(settings, network, clock)
+    settled = await _settle(settings, network, clock, gave_up)
     for contact in settled.members:
         network.discovery.learn(contact)
     network.members.belong(settled.cluster_id, (each.node_id for each in settled.members))
@@ -50,7 +57,7 @@ def remember(settled: Settled, data_dir: DataDir) -> None:
     )
 
 
-async def _settle(settings: NodeSettings, network: Network, clock: Clock) -> Settled:
+async def _settle(settings: NodeSettings, network: Network, clock: Clock, gave_up: str) -> Settled:
     keys = network.credentials.keys
     if keys is None:
         if settings.join:
@@ -59,7 +66,7 @@ async def _settle(settings: NodeSettings, network: Network, clock: Clock) -> Set
                 "give it with --token-file, PACELINE_TOKEN or --token"
             )
         return Founding.alone()
-    if not settings.join and not settings.mdns:
+    if not settings.join and not settings.mdns and not network.discovery.contacts:
         return Founding.alone()  # there is no way in which another could be found
     founding = Founding(
         own=lambda: network.discovery.own,
@@ -68,5 +75,6 @@ async def _settle(settings: NodeSettings, network: Network, clock: Clock) -> Set
         learn=network.discovery.learn,
         keys=keys,
         clock=clock,
+        gave_up=gave_up,
     )
     return await founding.settle()

@@ -56,8 +56,9 @@ class Credentials:
         if self._token:
             hearer(self._token)
 
-    async def begin(self) -> None:
-        """Take the token that was given, if one was."""
+    async def begin(self, kept: str | None = None) -> None:
+        """Take the token that was given, or else the one that was `kept` from another cluster."""
+        self._given = self._given or kept
         if self._given is not None:
             await self.use(self._given)
 

@@ -83,11 +83,14 @@ class Founding:
         learn: Callable[[Contact], None],
         keys: TokenKeys,
         clock: Clock,
+        gave_up: str = "",
     ) -> None:
         """Wire it: `known` answers what discovery has found, `learn` tells it what greetings bring.
 
-        `addresses` are those given with `--join`, `keys` those of the token.
+        `addresses` are those given with `--join`, `keys` those of the token. `gave_up` is a cluster
+        that this node has left for another; it does not go back there.
         """
+        self._gave_up = gave_up
         self._own = own
         self._keys = keys
         self._addresses = tuple(address for address in addresses if address not in own().joins)
@@ -160,6 +163,8 @@ class Founding:
         visit = Visit(without_scoped(self._own()), self._keys)
         try:
             met = visit.meet(await ask(address, visit.opening, CHALLENGE_TIMEOUT_S))
+            if self._gave_up and met.standing.cluster_id == self._gave_up:
+                return None
             answer = visit.judge(met, await ask(address, met.proof, JOIN_TIMEOUT_S))
         except PacelineError as error:
             if isinstance(error, WrongToken) and address in self._addresses:

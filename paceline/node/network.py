@@ -40,14 +40,18 @@ class Network:
         self.discovery: Discovery
         self.members: Members
 
-    async def open(self, data_dir: DataDir, stack: AsyncExitStack) -> None:
+    async def open(
+        self, data_dir: DataDir, stack: AsyncExitStack, *, token: str | None = None
+    ) -> None:
         """Load the keys, listen, and get ready to look around; `stack` closes it all.
+
+        `token` is one that the node has kept, in case that none was given.
 
         Raise Unavailable if the ports are taken, CorruptStorage for damaged keys.
         """
         self.keys = keys = load_or_create_keys(data_dir.path)
         self.node_id = keys.node_id
-        await self.credentials.begin()
+        await self.credentials.begin(token)
         await self._open_sockets(keys, data_dir, stack)
         self.discovery = self._make_discovery(data_dir, keys.public)
         self.members = Members(
