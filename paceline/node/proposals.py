@@ -9,6 +9,7 @@ commit and answer, or one that forwards to its successor all come to the same.
 import asyncio
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,23 +74,28 @@ class Proposals:
         calls: Calls,
         progress: AppliedProgress[Any],
         clock: Clock,
+        level_for: Callable[[Command], int],
     ) -> None:
+        """Wire it: `level_for` answers a command's format level; raises Conflict for a new one."""
         self._node_id = node_id
         self._replicas = replica_loop
         self._calls = calls
         self._progress = progress
         self._clock = clock
+        self._level_for = level_for
         self._waiting = 0
         calls.serve(METHOD, self._serve)
 
     async def propose(self, command: Command, *, timeout_s: float = 10.0) -> Any:
         """Answer what the state machine answered, once this node's own state has it too.
 
-        Raise the machine's refusal (Conflict, NotFound, InputError), NoQuorum if nobody leads,
+        Raise Conflict for what a member of an older version would not understand; the machine's
+        refusal (Conflict, NotFound, InputError), NoQuorum if nobody leads,
         TimedOut if the outcome is unknown when time is up, Busy when too many wait here.
         """
         if self._waiting >= MAX_WAITING:
             raise Busy(f"{MAX_WAITING} commands wait already on this node; try again in a moment")
+        self._level_for(command)
         request = Request(os.urandom(16), self._progress.index, command)
         refusals: deque[Unavailable] = deque(maxlen=1)
         self._waiting += 1
@@ -156,7 +162,12 @@ class Proposals:
 
     async def _decide(self, origin: NodeId, request: Request) -> Answered:
         envelope = Envelope(
-            request.request_id, request.basis, self._clock.now_ms(), origin, request.command
+            request.request_id,
+            request.basis,
+            self._clock.now_ms(),
+            origin,
+            request.command,
+            self._level_for(request.command),
         )
         decision = await self._replicas.propose(encode_envelope(envelope))
         if isinstance(decision.result, PacelineError):

@@ -244,3 +244,5 @@ class Vitals:
     applied_index: int = 0
     caches: tuple[str, ...] = ()
     """Commits whose repository data is already here."""
+    level: int = 1
+    """The newest format level that its program knows; release 0.1 did not say."""
