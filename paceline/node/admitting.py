@@ -250,6 +250,7 @@ class Admitting:
             raise TimedOut("the cluster could not take in a member; is a majority up?") from None
 
     async def _add_learner(self, replicas: ReplicaLoop, node_id: NodeId) -> None:
+        replicas.refresh()  # or a change of this moment would be taken back
         membership = replicas.status.membership
         try:
             await replicas.change_membership(

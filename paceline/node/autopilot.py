@@ -96,6 +96,7 @@ class Autopilot:
     async def run(self) -> None:
         """Look for ever."""
         while True:
+            self._replicas.refresh()  # a change made from an old status would take back a newer one
             step = self.next_step(self._replicas.status)
             if step is not None:
                 await self._make(step)
