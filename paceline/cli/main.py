@@ -28,9 +28,12 @@ COMMANDS = {
     "trust": "paceline.cli.members:trust",
     "untrust": "paceline.cli.members:untrust",
     "revoke": "paceline.cli.members:revoke",
+    "backup": "paceline.cli.backup:backup",
+    "restore": "paceline.cli.backup:restore",
     "recover": "paceline.cli.recover:recover",
     "token": "paceline.cli.main:token",
     "approve": "paceline.cli.token:approve",
+    "evaluate": "paceline.cli.evaluate:evaluate",
     "demo": "paceline.cli.demo:demo",
 }
 TOKEN_COMMANDS = {

@@ -26,6 +26,7 @@ from paceline.errors import PacelineError
 from paceline.node import farewell, giving_up
 from paceline.node.access import Access
 from paceline.node.autopilot import Autopilot
+from paceline.node.backup import Backups
 from paceline.node.belonging import belong, remember
 from paceline.node.checksum import StateChecksum
 from paceline.node.cluster_level import INFO_KEY, ClusterLevel
@@ -388,6 +389,7 @@ class Node:
                 connection=consensus.machine.connection,
                 progress=consensus.progress,
             ),
+            backups=Backups(state=data_dir.path / "state.db", blobs=self._workshop.blobs),
             explaining=Explaining(
                 connection=consensus.machine.connection,
                 planning=self._planning,

@@ -9,6 +9,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from paceline import __version__
 from paceline.errors import InputError
 from paceline.ids import new_id
 from paceline.node.access import Access
+from paceline.node.backup import Backups
 from paceline.node.cluster_status import ClusterStatus
 from paceline.node.explaining import Explaining
 from paceline.node.inspection import Inspection
@@ -61,6 +63,7 @@ class Service:
         inspection: Inspection,
         steward: Stewardship,
         explaining: Explaining,
+        backups: Backups,
         on_stop: Callable[[], None],
     ) -> None:
         """Wire it: `reader` reads the same state as `connection`, off the loop."""
@@ -76,6 +79,7 @@ class Service:
         self.inspection = inspection
         self.steward = steward
         self._explaining = explaining
+        self._backups = backups
         self._on_stop = on_stop
 
     # --- this node and its cluster ----------------------------------------------------------------
@@ -110,6 +114,10 @@ class Service:
     async def templates(self) -> list[Document]:
         """Answer the templates."""
         return [_template_document(name) for name in templates.names()]
+
+    async def backup(self, path: str) -> Document:
+        """Write a copy of everything to a file; answer what is in it."""
+        return {"path": path} | asdict(await self._backups.write(Path(path)))
 
     async def stop(self) -> None:
         """Begin to hand over and end."""

@@ -145,6 +145,12 @@ def sweep(path: Path) -> None:
         left.unlink(missing_ok=True)
 
 
+def digest_of(path: Path) -> bytes:
+    """Answer the SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
 def _size(connection: sqlite3.Connection) -> int:
     """Answer the bytes of the database as the connection sees it."""
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
@@ -186,9 +192,7 @@ def _copy_pages(pinned: sqlite3.Connection, target: Path) -> None:
 def _finish(target: Path) -> FileSnapshot:
     with _file_errors(target):
         sync_file(target)
-        with target.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").digest()
-        return FileSnapshot(target, target.stat().st_size, sha256)
+        return FileSnapshot(target, target.stat().st_size, digest_of(target))
 
 
 def _write_checked(staged: Path, source: Source) -> None:

@@ -238,6 +238,10 @@ class NodeService(Protocol):
         """Answer the templates: `name, description, subtasks` at least."""
         ...
 
+    async def backup(self, path: str) -> Document:
+        """Write a backup to a new file on this machine; answer `path` and what is in it."""
+        ...
+
     async def stop(self) -> None:
         """Begin to hand over and end; return at once."""
         ...

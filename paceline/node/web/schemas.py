@@ -119,6 +119,12 @@ class RevokeBody(Schema):
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
 
 
+class BackupBody(Schema):
+    """The file to be written on the node's machine; one that exists is refused."""
+
+    path: Annotated[str, StringConstraints(min_length=2, max_length=4096, pattern="^/")]
+
+
 class LeaveBody(Schema):
     """How long running work may take to finish."""
 

@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from paceline.node.web.call import Call, Row, answer
 from paceline.node.web.ports import EventQuery
-from paceline.node.web.schemas import EventsQuery
+from paceline.node.web.schemas import BackupBody, EventsQuery
 from paceline.node.web.streams import NDJSON, stream
 
 PREFIX = "/api/v1"
@@ -41,6 +41,11 @@ async def events(call: Call) -> Response:
     return stream(call, await call.service.events(query))
 
 
+async def backup(call: Call) -> Response:
+    """Write a copy of everything to a file on the node's machine."""
+    return answer(await call.service.backup(call.body.path), 201)
+
+
 async def stop(call: Call) -> Response:
     """Ask the node to hand over and end."""
     await call.service.stop()
@@ -66,6 +71,16 @@ ROWS = (
     Row("GET", f"{PREFIX}/nodes", nodes, "The members", "nodes"),
     Row("GET", f"{PREFIX}/workers", workers, "The registered workers", "workers"),
     Row("GET", f"{PREFIX}/tools", tools, "The tools of all workers", "tools"),
+    Row(
+        "POST",
+        f"{PREFIX}/backup",
+        backup,
+        "Write a copy of the cluster's state to a file",
+        "path, cluster_id, index, tasks, blobs, missing_blobs, ...",
+        body=BackupBody,
+        status=201,
+        bearer_only=True,
+    ),
     Row("GET", f"{PREFIX}/templates", templates, "The task templates", "templates"),
     Row(
         "GET",
