@@ -64,6 +64,7 @@ class Discovery:
         self._data_dir = data_dir
         self._bind_host = bind_host
         self._handlers: list[ContactHandler] = []
+        self._own_handlers: list[ContactHandler] = []
         self._book = PeerBook()
         self._to_remember = asyncio.Event()
         self._outbid_ms = clock.monotonic_ms() - OUTBID_MS
@@ -123,6 +124,13 @@ class Discovery:
         """Have `handler(contact)` called for each node that is new, or of which something is."""
         self._handlers.append(handler)
 
+    def on_own_contact(self, handler: ContactHandler) -> None:
+        """Have `handler(contact)` called when there is news of this node itself.
+
+        Multicast carries it to those it reaches; the others have to be told.
+        """
+        self._own_handlers.append(handler)
+
     def announce(self, contact: Contact) -> None:
         """Say this of the own node from now on; hosts and stamp are filled in here."""
         self._say(replace(contact, hosts=self._own.hosts), heard_ms=0)
@@ -164,6 +172,8 @@ class Discovery:
         stamp_ms = next_stamp(self._own.stamp_ms, heard_ms, self._clock.now_ms())
         self._own = replace(contact, stamp_ms=stamp_ms)
         self._mdns.announce(self._own, interfaces_changed=interfaces_changed)
+        for handler in self._own_handlers:
+            handler(self._own)
 
     def _hear_of_self(self, contact: Contact, source: Source) -> None:
         """Outbid a record of this node's past, which others would otherwise take for the newer."""

@@ -14,6 +14,7 @@ before its Wi-Fi). Neither is an error; `status` says what the matter is.
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -125,6 +126,8 @@ class Mdns:
 
     def _open(self) -> AsyncZeroconf:
         """Open the sockets, for IPv4 alone where the machine has no IPv6."""
+        # The library logs a traceback per interface that has no route, ::1 on most machines.
+        logging.getLogger("zeroconf").setLevel(logging.CRITICAL)
         if isinstance(self._interfaces, list):
             _check_own(str(self._interfaces[0]))
             version = IPVersion.V6Only if ":" in str(self._interfaces[0]) else IPVersion.V4Only

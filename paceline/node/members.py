@@ -46,6 +46,7 @@ class Members:
         transport.on(Kind.GOSSIP, self._on_gossip)
         transport.on_link(self._on_link)
         discovery.on_contact(self._on_contact)
+        discovery.on_own_contact(lambda own: self._tell_all((own,)))
 
     # --- who --------------------------------------------------------------------------------------
 

@@ -52,7 +52,10 @@ def test_announcing_fills_in_hosts_and_a_higher_stamp(tmp_path: Path) -> None:
     async def test() -> None:
         found = discovery(tmp_path)
         before = found.own.stamp_ms
+        told: list[Contact] = []
+        found.on_own_contact(told.append)
         found.announce(replace(ME, hosts=(), founded=True, cluster_hint="abc"))
+        assert told == [found.own]
         assert found.own.founded
         assert found.own.hosts == ("127.0.0.1",)
         assert found.own.stamp_ms > before

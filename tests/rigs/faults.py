@@ -38,8 +38,9 @@ class Faults:
         }
 
     def join(self, host: int) -> None:
-        """Undo every cut of this host."""
+        """Undo every cut and one-way loss of this host."""
         self.parted = {pair for pair in self.parted if host not in pair}
+        self.deaf = {pair for pair in self.deaf if host not in pair}
 
     def rules(self, networks: Iterable[int]) -> str:
         """Answer the file for `nft -f` that makes the switch lose exactly this."""

@@ -153,6 +153,10 @@ class Lan:
     def set_address(self, host: int, address: str, net: int = 0) -> None:
         """Change a host's IPv4 address, as a DHCP server might."""
         self.remove_address(host, net)
+        self.take_address(host, address, net)
+
+    def take_address(self, host: int, address: str, net: int = 0) -> None:
+        """Give a host that has no IPv4 address this one."""
         self._addresses[host, net] = address
         self.add_address(host, net)
 
@@ -187,7 +191,7 @@ class Lan:
         self.partition([host], [other for other in self.hosts if other != host])
 
     def replug(self, host: int) -> None:
-        """Undo `unplug`."""
+        """Undo `unplug`, and whatever else keeps this host from single others."""
         self.faults.join(host)
         self._break()
 
