@@ -1,0 +1,159 @@
+"""Five machines live through a day in minutes: they join, leave, sleep, crash and are cut off.
+
+    python -m tests.e2e.fast_motion --actions 500 --seed 7
+
+Each action is drawn from a seed; the story is printed as it goes, so that a failing day can be
+lived again. All the while a client of every machine submits tasks. At most two of the five are
+away, asleep or cut off at a time, and the rest are checked to serve after each action; at the end
+everybody comes back, and whatever was acknowledged has to be on every machine, once.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from paceline.errors import PacelineError
+from tests.e2e.cluster import wait_for
+from tests.e2e.machines import Fleet, History, Machine, check, fleet, submitting
+from tests.rigs.lan import Lan, unavailable
+
+AWAY_LIMIT = 2
+"""Of five: a majority is always connected."""
+SERVED_S = 45.0
+PAUSE_S = (0.1, 1.5)
+QUICK_LEASES = ("--lease-ms", "3000", "--grace-ms", "1000")
+
+
+class Day:
+    """Draws actions and carries them out."""
+
+    def __init__(self, machines: Fleet, seed: int) -> None:
+        self._machines = machines
+        self._lots = random.Random(seed)
+        self._away: dict[Machine, Callable[[], None]] = {}
+        self._number = 0
+        self.longest_wait_s = 0.0
+
+    def act(self) -> None:
+        """One action: somebody comes back, or goes in one of five ways."""
+        self._number += 1
+        full = len(self._away) >= AWAY_LIMIT
+        if self._away and (full or self._lots.random() < 0.4):
+            self._come_back(self._lots.choice(list(self._away)))
+        else:
+            self._go(self._lots.choice(self._machines.others(*self._away)))
+        time.sleep(self._lots.uniform(*PAUSE_S))
+        self._served()
+
+    def end(self) -> None:
+        """Everybody comes back."""
+        for machine in list(self._away):
+            self._come_back(machine)
+        self._machines.lan.heal()
+        self._machines.wait_converged()
+
+    def _go(self, machine: Machine) -> None:
+        ways = (self._stop, self._kill, self._power_off, self._sleep, self._cut, self._half_cut)
+        way = self._lots.choice(ways)
+        self._tell(f"{machine.name}: {way.__name__.strip('_')}")
+        self._away[machine] = way(machine)
+
+    def _come_back(self, machine: Machine) -> None:
+        self._tell(f"{machine.name}: back")
+        self._away.pop(machine)()
+
+    def _tell(self, what: str) -> None:
+        print(f"{self._number:4} {what}", flush=True)
+
+    def _served(self) -> None:
+        """Those who are connected get something committed."""
+        there = self._machines.others(*self._away)
+        machine = self._lots.choice(there)
+        began = time.monotonic()
+        name = f"check-{self._number}"
+        plan = f"description: {name}\nsubtasks: [{{name: a, tool: command, run: 'true'}}]\n"
+
+        def submitted() -> str | None:
+            try:
+                return machine.submit(plan, key=name)
+            except PacelineError:
+                return None
+
+        wait_for(f"{machine.name} to be served", submitted, SERVED_S)
+        self.longest_wait_s = max(self.longest_wait_s, time.monotonic() - began)
+
+    # --- ways to go, each answering the way back --------------------------------------------------
+
+    def _stop(self, machine: Machine) -> Callable[[], None]:
+        machine.stop()
+        return lambda: self._start(machine)
+
+    def _kill(self, machine: Machine) -> Callable[[], None]:
+        machine.kill()
+        return lambda: self._start(machine)
+
+    def _power_off(self, machine: Machine) -> Callable[[], None]:
+        machine.power_off()
+
+        def back() -> None:
+            machine.lan.replug(machine.host)
+            self._start(machine)
+
+        return back
+
+    def _sleep(self, machine: Machine) -> Callable[[], None]:
+        machine.freeze()
+        return machine.thaw
+
+    def _cut(self, machine: Machine) -> Callable[[], None]:
+        machine.lan.unplug(machine.host)
+        return lambda: machine.lan.replug(machine.host)
+
+    def _half_cut(self, machine: Machine) -> Callable[[], None]:
+        """It hears the others, who do not hear it."""
+        for other in self._machines.others(machine):
+            machine.lan.oneway(machine.host, other.host)
+        return lambda: machine.lan.replug(machine.host)
+
+    def _start(self, machine: Machine) -> None:
+        machine.spawn()
+        machine.wait_ready()
+
+
+def live(lan: Lan, directory: Path, *, actions: int, seed: int) -> History:
+    """Live through a day of so many actions, and check what was promised in it."""
+    print(f"fast motion: seed {seed}, {actions} actions", flush=True)
+    with fleet(lan, directory, QUICK_LEASES) as machines:
+        machines.start()
+        day = Day(machines, seed)
+        with submitting(machines.machines, "day", pause_s=1.0) as history:
+            for _ in range(actions):
+                day.act()
+            day.end()
+        check(machines, history, timeout_s=180)
+        print(
+            f"measured: {actions} actions, {len(history.acknowledged)} acknowledged submissions; "
+            f"longest wait for a commit {day.longest_wait_s:.2f} s",
+            flush=True,
+        )
+        return history
+
+
+def main() -> None:
+    """Run one day from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--actions", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
+    options = parser.parse_args()
+    if reason := unavailable():
+        sys.exit(reason)
+    with tempfile.TemporaryDirectory() as directory, Lan(5) as lan:
+        live(lan, Path(directory), actions=options.actions, seed=options.seed)
+
+
+if __name__ == "__main__":
+    main()
