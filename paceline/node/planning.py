@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from paceline.clock import Clock
 from paceline.ids import NodeId
@@ -41,18 +42,37 @@ class Planning:
         self._clock = clock
         self._settings = settings
         self._trusted = trusted
+        self._served: dict[str, int] = {}
+        """The highest token that any subtask of a task is known to have had."""
 
     def view(self, *, leading_since_ms: int, applied_index: int) -> PlanningView:
         """Answer the picture of now. `leading_since_ms` is on the monotonic clock."""
         now_ms = self._clock.now_ms()
+        active = tuple(map(_active, queries.active_attempts(self._connection)))
+        ready = tuple(map(as_ready, queries.ready_subtasks(self._connection, now_ms)))
         return PlanningView(
             now_ms=now_ms,
             workers=tuple(self._workers(leading_since_ms)),
-            ready=tuple(map(as_ready, queries.ready_subtasks(self._connection, now_ms))),
-            active=tuple(map(_active, queries.active_attempts(self._connection))),
+            ready=self._with_turns(ready, active),
+            active=active,
             applied_index=applied_index,
             settings=self._settings,
         )
+
+    def _with_turns(
+        self, ready: tuple[ReadySubtask, ...], active: tuple[ActiveAttempt, ...]
+    ) -> tuple[ReadySubtask, ...]:
+        """Fill in when each task was last served, as far as this leader has seen it.
+
+        What it has not seen counts as long ago: a new leader begins with everybody's turn. Tasks
+        that neither wait nor run are forgotten, so this is bounded by the view.
+        """
+        seen = {subtask.task_id: self._served.get(subtask.task_id, 0) for subtask in ready}
+        for attempt in active:
+            known = seen.get(attempt.task_id, self._served.get(attempt.task_id, 0))
+            seen[attempt.task_id] = max(known, attempt.token)
+        self._served = seen
+        return tuple(replace(subtask, served=seen[subtask.task_id]) for subtask in ready)
 
     def next_ready_ms(self) -> int | None:
         """Answer when the next back-off ends, on the wall clock; None if nothing waits for one."""
@@ -97,6 +117,7 @@ def as_ready(stored: StoredSubtask) -> ReadySubtask:
             tried.node_id for tried in stored.tried if tried.result_status in NODES_FAULT
         ),
         throttled_until_ms=_throttled(stored),
+        waiting_since_ms=stored.waiting_since_ms,
         not_before_ms=stored.not_before_ms,
         commit=stored.repository.commit if stored.repository else "",
     )

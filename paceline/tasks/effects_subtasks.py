@@ -88,9 +88,9 @@ def complete(effects: Effects, held: HeldRow, outcome: Outcome) -> None:
     _end_attempt(effects, held, AttemptStatus.SUCCEEDED, outcome)
     _end_subtask(effects, held, SubtaskStatus.COMPLETED, _result_text(held, outcome), "")
     effects.db.execute(
-        "UPDATE subtasks SET unmet = unmet - 1 WHERE subtask_no IN"
+        "UPDATE subtasks SET unmet = unmet - 1, updated_at = ? WHERE subtask_no IN"
         " (SELECT subtask_no FROM dependencies WHERE needs_no = ?)",
-        (held.subtask_no,),
+        (effects.now_ms, held.subtask_no),
     )
     _tell(effects, held, SubtaskStatus.COMPLETED, AttemptStatus.SUCCEEDED, {})
     subtasks_ended(effects, held.task_id, completed=1)

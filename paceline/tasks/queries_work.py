@@ -61,6 +61,8 @@ class ReadySubtask:
     """How many it has had: the next is this plus 1."""
     failures: int
     """How many of them failed by themselves since it was submitted or last retried."""
+    waiting_since_ms: int
+    """When it became ready: the latest of its submission, its last need and its back-off."""
     tried: tuple[Tried, ...] = ()
     repository: Repository | None = None
     not_before_ms: int = 0
@@ -102,7 +104,7 @@ _WORKED: Final = ", ".join(f"'{status}'" for status in sorted(phases.WORKED_TASK
 
 _READY: Final = f"""
 SELECT s.subtask_no, s.subtask_id, s.task_id, p.spec, s.task_priority, t.privacy_level,
-       t.tool_preferences, s.attempts, s.failures, t.repository
+       t.tool_preferences, s.attempts, s.failures, max(s.updated_at, s.not_before), t.repository
 FROM subtasks s INDEXED BY subtasks_ready
 CROSS JOIN tasks t ON t.task_id = s.task_id
 JOIN subtask_specs p ON p.subtask_no = s.subtask_no
@@ -223,7 +225,7 @@ def inputs_of(connection: sqlite3.Connection, subtask_id: str) -> dict[str, Outp
 
 def _ready(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask:
     number, subtask_id, task_id, encoded, task_priority, privacy, tools, attempts, *rest = row
-    failures, repository = rest
+    failures, since_ms, repository = rest
     spec = _spec(encoded)
     return ReadySubtask(
         subtask_id=subtask_id,
@@ -234,6 +236,7 @@ def _ready(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask
         tool_preferences=tuple(json.loads(tools)),
         attempts=attempts,
         failures=failures,
+        waiting_since_ms=since_ms,
         tried=_tried(connection, number) if attempts else (),
         repository=_repository(repository),
     )

@@ -1,4 +1,4 @@
-"""What the planner is shown of the replicated state: trust."""
+"""What the planner is shown of the replicated state: trust, age, turns."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,10 @@ from paceline.tasks import queries_members
 from paceline.tasks.commands import (
     AdmitMember,
     Allocate,
+    AttemptRef,
+    FinishAttempt,
     FoundCluster,
+    Placement,
     RevokeMember,
     SubmitTask,
     TrustMember,
@@ -20,9 +23,9 @@ from paceline.tasks.commands import (
 from paceline.tasks.machine import TaskMachine
 from paceline.tasks.model import Privacy, Resources, TaskSpec, ToolState, Vitals
 from paceline.tasks.schedule import plan
-from paceline.tasks.view import PlanningSettings
+from paceline.tasks.view import PlanningSettings, ReadySubtask
 from tests.clocks import ManualClock
-from tests.tasks.entries import START_MS, Driver, subtask
+from tests.tasks.entries import FAILED, OK, START_MS, Driver, subtask
 
 A, B = fingerprint(b"a"), fingerprint(b"b")
 
@@ -104,3 +107,42 @@ def test_where_nobody_is_trusted_it_waits(leader: Leader) -> None:
     leader.submit(1)
     leader.drive(RevokeMember(A, "other", B))
     assert leader.chosen() == set()
+
+
+def ready(leader: Leader) -> dict[str, ReadySubtask]:
+    view = leader.planning.view(leading_since_ms=leader.clock.monotonic_ms(), applied_index=99)
+    return {each.subtask_id: each for each in view.ready}
+
+
+def test_waiting_counts_from_when_the_last_need_was_met(leader: Leader) -> None:
+    spec = TaskSpec("t", "", "plan", (subtask("first"), subtask("then", "first")))
+    leader.drive(SubmitTask(spec, ""))
+    submitted_ms = leader.drive.log.now_ms
+    assert ready(leader)["first"].waiting_since_ms == submitted_ms
+    leader.drive.log.now_ms += 60_000
+    leader.drive(Allocate((Placement("first", 1, A, "command"),)))
+    ref = AttemptRef("first", 1, leader.drive.log.index)
+    leader.drive(FinishAttempt(ref, A, OK))
+    assert ready(leader)["then"].waiting_since_ms == leader.drive.log.now_ms
+
+
+def test_waiting_counts_from_the_end_of_a_back_off(leader: Leader) -> None:
+    leader.submit(1, Privacy.NORMAL)
+    leader.drive(Allocate((Placement("1.0", 1, A, "command"),)))
+    ref = AttemptRef("1.0", 1, leader.drive.log.index)
+    leader.drive(FinishAttempt(ref, A, FAILED))
+    not_before_ms = leader.drive.column("SELECT not_before FROM subtasks WHERE subtask_id = '1.0'")
+    assert "1.0" not in ready(leader)
+    leader.clock.advance(1_000_000)
+    assert ready(leader)["1.0"].waiting_since_ms == not_before_ms
+
+
+def test_a_task_that_was_just_served_is_last(leader: Leader) -> None:
+    leader.submit(1, Privacy.NORMAL)
+    leader.submit(2, Privacy.NORMAL)
+    leader.drive(Allocate((Placement("1.0", 1, A, "command"),)))
+    token = leader.drive.log.index
+    found = ready(leader)
+    assert (found["1.1"].served, found["2.0"].served) == (token, 0)
+    leader.drive(FinishAttempt(AttemptRef("1.0", 1, token), A, OK))
+    assert ready(leader)["1.1"].served == token, "though nothing of it runs now"
