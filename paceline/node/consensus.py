@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from paceline.clock import Clock
+from paceline.consensus.compaction import CompactionLimits
 from paceline.consensus.config import CoreConfig
 from paceline.consensus.core import Core
 from paceline.consensus.messages import Message, SnapshotMeta, decode_message, encode_message
@@ -37,12 +38,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsensusSettings:
-    """Where it lives and how it votes. `founder`: begin a cluster of one with an empty log."""
+    """Where it lives and how it votes. `founder`: begin a cluster of one with an empty log.
+
+    `compaction` says when the log is cut; the default suits logs of some ten thousand entries.
+    """
 
     node_id: NodeId
     directory: Path
     profile: str
     founder: bool
+    compaction: CompactionLimits = field(default_factory=CompactionLimits)
 
 
 class Consensus:
@@ -109,7 +114,9 @@ class Consensus:
             flush=self._transport.flush,
             later=self.loop.tell_news_later,
             observer=self.loop,
-            limits=ReplicaLimits(election_ticks=ticks),
+            limits=ReplicaLimits(
+                election_ticks=ticks, room_ticks=2 * ticks, compaction=settings.compaction
+            ),
             send_bulk=self._send_bulk,
             spool=FileSpool(settings.directory, copies=SNAPSHOT_COPIES),
             first_context=SystemRandom().getrandbits(48),
