@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paceline.evaluators.analysis.copies import copied
-from paceline.evaluators.analysis.flaws import BANDIT, SEVERITY, Flaw
+from paceline.evaluators.analysis.flaws import BANDIT, SEVERITY, SQL, Flaw
 from paceline.evaluators.change import FileChange
 from paceline.evaluators.contract import Severity
 
@@ -33,7 +33,11 @@ def check(files: Sequence[FileChange]) -> list[tuple[FileChange, Flaw]]:
         manager.run_tests()
         found = manager.get_issue_list()
         by_name = {str(copy): file for copy, file in copies.items()}
-        return [(by_name[issue.fname], flaw) for issue in found for flaw in _flaw(issue)]
+        return [
+            (by_name[issue.fname], flaw)
+            for issue in found
+            for flaw in _flaw(issue, by_name[issue.fname])
+        ]
 
 
 def _manager() -> Any:
@@ -45,13 +49,14 @@ def _manager() -> Any:
         return manager.BanditManager(config.BanditConfig(), "file", quiet=True, ignore_nosec=True)
 
 
-def _flaw(issue: Any) -> Iterator[Flaw]:
+def _flaw(issue: Any, file: FileChange) -> Iterator[Flaw]:
     severity, confidence = str(issue.severity), str(issue.confidence)
     if severity not in ("MEDIUM", "HIGH"):
         return
     rule = BANDIT.get(issue.test_id, issue.test_id)
     rated = SEVERITY.get(rule) or _RATED.get((severity, confidence), Severity.MEDIUM)
-    if rule != issue.test_id and confidence == "LOW" and severity != "HIGH":
+    unsure = rule != SQL or ".execute" not in (file.new or "")
+    if unsure and rule != issue.test_id and confidence == "LOW" and severity != "HIGH":
         rated = Severity.MEDIUM if rated.rank < Severity.MEDIUM.rank else rated
     lines = [line for line in issue.linerange if line > 0] or [issue.lineno]
     yield Flaw(rule, issue.lineno, max(lines), f"{issue.text} (bandit {issue.test_id})", rated)

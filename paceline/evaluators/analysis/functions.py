@@ -208,7 +208,8 @@ def _is_placeholder(node: "Node", body: list["Node"]) -> bool:
 
 
 def _is_constant(node: "Node") -> bool:
-    return node.type in _CONSTANTS and not any(True for _ in identifiers(node))
+    names = (inner for inner in identifiers(node) if inner.type != "type_identifier")
+    return node.type in _CONSTANTS and not any(True for _ in names)
 
 
 def _parameters(node: "Node") -> list[str]:

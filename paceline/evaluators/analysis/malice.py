@@ -114,6 +114,7 @@ _RUNS = re.compile(
     r"|exec\.Command\(|\(0,\s*eval\)"
 )
 _PAIRS = (
+    (INSTALL, "what is installed comes from the network", re.compile(r"\bcmdclass\s*="), _SENDS),
     (EXFILTRATION, "secrets of the machine are read, and something is sent away", _SECRETS, _SENDS),
     (REVERSE_SHELL, "a shell is handed to somebody on the network", _SHELL_OUT, _SENDS),
     (OBFUSCATED, "text that nobody can read is unpacked and run", _UNPACKS, _RUNS),
@@ -228,7 +229,8 @@ def _in_manifest(file: FileChange, lines: Sequence[tuple[int, str]]) -> Iterator
     for number, line in lines if pattern else ():
         if pattern and pattern.search(line):
             message = "this runs on every machine that installs the package"
-            yield Flaw(INSTALL, number, number, message, HIGH)
+            severity = CRITICAL if _SENDS.search(line) else HIGH
+            yield Flaw(INSTALL, number, number, message, severity)
 
 
 def _removed_checks(file: FileChange) -> Iterator[Flaw]:

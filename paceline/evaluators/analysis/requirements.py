@@ -43,23 +43,28 @@ _KNOWN_SUFFIX = frozenset(
         *(".html", ".css", ".sql", ".sh", ".cfg", ".ini", ".lock", ".mod", ".xml", ".vue", ".kt"),
     }
 )
+_CONSTANTS = frozenset({"", "none", "null", "nil", "true", "false", "undefined", "self"})
+"""Words of a language that are in most programs anyway."""
+
 _STOP = frozenset(
     """
-    a able about say says tell tells answer answers above add adds added after again all allow allows also an and any are as at be
-    because been before being below best both but by call called can cannot change changes check
-    class code could create creates current define defined do does doing done each either else
-    ensure etc every existing feature file files fix following for from function functions get gets
-    give given gives has have having how if implement implementation implemented implements in
-    include including instead into is it its just keep kind let like line lines make makes many
-    may method methods module more most must need needed needs new no not now of off on once one
-    only or other our out over own part please possible program project provide provided put
-    raise raises reads repository requirement requirements return returned returns returning same
-    set should show so some still such support supports take takes test tests than that the their
-    them then there these they this those through to too under up update updated upon use used
-    uses user users using value values very via want was we well were what when where whether which while
-    who will with within without work works would write you your parameter parameters argument
-    arguments error errors exception exceptions string strings number numbers object objects type
-    handle handles first second last two three none null true false correctly properly
+    a able about above add added adds after again all allow allows also an and answer answers any
+    are argument arguments as at be because been before being below best both but by call called
+    can cannot change changes check class code correctly could create creates current define
+    defined do does doing done each either else ensure error errors etc every exception exceptions
+    existing fail failed fails failure false feature few fewer file files first fix following for
+    from function functions get gets give given gives handle handles has have having how if
+    implement implementation implemented implements in include including instead into invalid is
+    it its just keep kind last least let like line lines make makes many may method methods module
+    more most must need needed needs new no none not now null number numbers object objects of off
+    on once one only or other our out over own parameter parameters part please possible program
+    project properly provide provided put raise raised raises reads refuse refused refuses reject
+    rejects repository requirement requirements return returned returning returns said same say
+    says second set should show so some still string strings such support supports take takes tell
+    tells test tests than that the their them then there these they this those three through throw
+    thrown throws to too true two type under up update updated upon use used user users uses using
+    value values very via want was we well were what when where whether which while who will with
+    within without work works would write you your
     """.split()  # noqa: SIM905 - two hundred quoted words cannot be read
 )
 
@@ -154,6 +159,7 @@ def _requirement(text: str) -> Requirement:
     options = _OPTION.findall(rest)
     names = [_bare(word) for word in ticked if word not in paths]
     names += _NAME.findall(_OPTION.sub(" ", rest))
+    names = [name for name in names if name.lower() not in _CONSTANTS]
     identifiers = [name for name in names if re.fullmatch(r"[A-Za-z_]\w*", name)]
     literals = [name for name in names if name and name not in identifiers]
     return Requirement(

@@ -47,7 +47,7 @@ SOFT_ENOUGH = 0.5
 WITHOUT_ERRORS = 0.5
 """What is left of an item that speaks of errors if none is raised or handled."""
 
-MET, PARTIAL = 0.75, 0.35
+MET, PARTIAL = 0.7, 0.35
 TODO_COST = 1.5
 UNHANDLED_COST = 1.5
 PLACEHOLDER_SHARE = 0.5
@@ -73,6 +73,7 @@ class Item:
     """0-1."""
     evidence: tuple[tuple[str, Place], ...]
     missing: tuple[str, ...]
+    hard_missing: bool = False
     without_errors: bool = False
 
     @property
@@ -149,11 +150,10 @@ def _item(requirement: Requirement, evidence: Evidence, change: Change) -> Item:
     hard, hard_missing = _hard(requirement, evidence)
     soft, soft_missing = _soft(requirement, evidence)
     score = _item_score(requirement, hard, soft)
-    silent = requirement.about_errors and evidence.errors is None and score > 0
-    silent = silent and not requirement.about_prose
+    silent = requirement.about_errors and not requirement.about_prose and evidence.errors is None
     missing = (*hard_missing, *soft_missing) + (("an error that is raised",) if silent else ())
     score = score * WITHOUT_ERRORS if silent else score
-    return Item(requirement, score, (*hard, *soft), missing, silent)
+    return Item(requirement, score, (*hard, *soft), missing, bool(hard_missing), silent)
 
 
 def _item_score(requirement: Requirement, hard: Sequence[Any], soft: Sequence[Any]) -> float:
@@ -226,17 +226,27 @@ def _unmet(items: Sequence[Item], coverage: float | None) -> Iterator[Issue]:
     """Say what is missing; how bad that is depends on how sure the evidence is."""
     hopeless = coverage is not None and coverage < 10 * PARTIAL
     for item in items:
-        if item.without_errors:
+        lacking = ", ".join(item.missing[:5]) or "evidence"
+        if item.without_errors and not hopeless:
             message = f"errors are asked for, none is raised or handled: {item.requirement.text}"
             yield Issue("", 0, Severity.MEDIUM, "missing-error-handling", message)
-        if item.status is Status.MET:
-            continue
-        exact = item.requirement.names or item.requirement.paths or item.requirement.about_tests
-        missing = item.status is Status.MISSING
-        severity = Severity.HIGH if missing and (exact or hopeless) else Severity.MEDIUM
-        lacking = ", ".join(item.missing[:5]) or "evidence"
-        message = f"not shown by the change (no {lacking}): {item.requirement.text}"
-        yield Issue("", 0, severity, "missing-requirement", message)
+        if severity := _severity(item, hopeless=hopeless):
+            message = f"not shown by the change (no {lacking}): {item.requirement.text}"
+            yield Issue("", 0, severity, "missing-requirement", message)
+
+
+def _severity(item: Item, *, hopeless: bool) -> Severity | None:
+    """Answer how bad it is that an item is not met, None if that is not sure enough to be said.
+
+    Soft words alone show little: people and programs do not call things the same.
+    """
+    required = item.requirement
+    exact = bool(required.names or required.paths or required.literals or required.about_tests)
+    if item.status is Status.MISSING:
+        if hopeless and exact:
+            return Severity.CRITICAL
+        return Severity.HIGH if exact or hopeless else Severity.MEDIUM
+    return Severity.MEDIUM if item.status is Status.PARTIAL and item.hard_missing else None
 
 
 # --- what was begun -------------------------------------------------------------------------------
