@@ -34,25 +34,26 @@ class Day:
     def __init__(self, machines: Fleet, seed: int) -> None:
         self._machines = machines
         self._lots = random.Random(seed)
-        self._away: dict[Machine, Callable[[], None]] = {}
+        self._ways_back: dict[int, Callable[[], None]] = {}
+        """By host: how those who are away come back."""
         self._number = 0
         self.longest_wait_s = 0.0
 
     def act(self) -> None:
         """One action: somebody comes back, or goes in one of five ways."""
         self._number += 1
-        full = len(self._away) >= AWAY_LIMIT
-        if self._away and (full or self._lots.random() < 0.4):
-            self._come_back(self._lots.choice(list(self._away)))
+        full = len(self._ways_back) >= AWAY_LIMIT
+        if self._ways_back and (full or self._lots.random() < 0.4):
+            self._come_back(self._lots.choice(list(self._ways_back)))
         else:
-            self._go(self._lots.choice(self._machines.others(*self._away)))
+            self._go(self._lots.choice(self._there()))
         time.sleep(self._lots.uniform(*PAUSE_S))
         self._served()
 
     def end(self) -> None:
         """Everybody comes back."""
-        for machine in list(self._away):
-            self._come_back(machine)
+        for host in list(self._ways_back):
+            self._come_back(host)
         self._machines.lan.heal()
         self._machines.wait_converged()
 
@@ -60,19 +61,21 @@ class Day:
         ways = (self._stop, self._kill, self._power_off, self._sleep, self._cut, self._half_cut)
         way = self._lots.choice(ways)
         self._tell(f"{machine.name}: {way.__name__.strip('_')}")
-        self._away[machine] = way(machine)
+        self._ways_back[machine.host] = way(machine)
 
-    def _come_back(self, machine: Machine) -> None:
-        self._tell(f"{machine.name}: back")
-        self._away.pop(machine)()
+    def _come_back(self, host: int) -> None:
+        self._tell(f"{self._machines[host].name}: back")
+        self._ways_back.pop(host)()
+
+    def _there(self) -> list[Machine]:
+        return [each for each in self._machines.machines if each.host not in self._ways_back]
 
     def _tell(self, what: str) -> None:
         print(f"{self._number:4} {what}", flush=True)
 
     def _served(self) -> None:
         """Those who are connected get something committed."""
-        there = self._machines.others(*self._away)
-        machine = self._lots.choice(there)
+        machine = self._lots.choice(self._there())
         began = time.monotonic()
         name = f"check-{self._number}"
         plan = f"description: {name}\nsubtasks: [{{name: a, tool: command, run: 'true'}}]\n"
