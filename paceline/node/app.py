@@ -317,7 +317,15 @@ class Node:
         stack.push_async_callback(outbox.close)
         self._start_work()
 
+    def _heed_revocation(self) -> None:
+        """End, saying why, when this node reads of its own revocation; others refuse it anyway."""
+        connection, node_id = self._consensus.machine.connection, self._network.node_id
+        if queries_members.is_revoked(connection, node_id):
+            self._failed(farewell.revoked(self._settings.data_dir))
+
     def _start_work(self) -> None:
+        self._consensus.progress.listen(lambda changes: self._heed_revocation())
+        self._heed_revocation()
         self._consensus.progress.listen(lambda changes: self._coordinator.wake())
         self._consensus.progress.listen(lambda changes: self._worker.wake())
         watch = DeathWatch(transport=self._network.transport, on_death=self._died)

@@ -46,6 +46,14 @@ def require_not_left(data_dir: DataDir) -> None:
     )
 
 
+def revoked(path: Path) -> Conflict:
+    """Answer what a node says that was thrown out of its cluster."""
+    return Conflict(
+        f"the node of {path} was revoked by its cluster and cannot come back. To use this machine"
+        " in the cluster again, start it as a new node: --anew, with the present token"
+    )
+
+
 def set_aside(data_dir: DataDir) -> Path | None:
     """Move all that the directory holds into one below it; answer which, None if it was empty."""
     found = [

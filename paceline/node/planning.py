@@ -72,7 +72,10 @@ class Planning:
             known = seen.get(attempt.task_id, self._served.get(attempt.task_id, 0))
             seen[attempt.task_id] = max(known, attempt.token)
         self._served = seen
-        return tuple(replace(subtask, served=seen[subtask.task_id]) for subtask in ready)
+        return tuple(
+            replace(subtask, served=token) if (token := seen[subtask.task_id]) else subtask
+            for subtask in ready
+        )
 
     def next_ready_ms(self) -> int | None:
         """Answer when the next back-off ends, on the wall clock; None if nothing waits for one."""

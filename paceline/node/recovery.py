@@ -29,7 +29,7 @@ from paceline.consensus.messages import Entry, EntryKind, HardState, Membership,
 from paceline.consensus.recovery import recover as agree
 from paceline.consensus.storage.protocol import LogWrite, StoredLog
 from paceline.consensus.storage.sqlite import SqliteLogStorage
-from paceline.errors import Conflict, NotFound, StorageError, StorageFull
+from paceline.errors import NotFound, StorageError, StorageFull
 from paceline.ids import new_id
 from paceline.node import belonging, farewell
 from paceline.node.data_dir import DataDir
@@ -100,10 +100,7 @@ class Recovery:
 
     def _require_member(self) -> None:
         if queries_members.is_revoked(self._machine.connection, self._keys.node_id):
-            raise Conflict(
-                "this node was revoked by its cluster and cannot carry it on; start it as a new"
-                " one, with `paceline node start --anew`"
-            )
+            raise farewell.revoked(self._data_dir.path)
 
     def close(self) -> None:
         """Let go of everything."""
