@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,17 @@ API_VERSION = 1
 
 EXECUTE_LINES = 1000
 """`execute` answers at most so many lines of log."""
+
+
+class PermissionLevel(StrEnum):
+    """What an agent may do in its workspace; each level includes those before it."""
+
+    READ = "read"
+    """Look at files and answer."""
+    EDIT = "edit"
+    """Change files."""
+    RUN = "run"
+    """Run commands too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +65,14 @@ class Job:
     idle_timeout_s: float = 0.0
     """How long the tool may say nothing."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The subtask's own wishes (model, ...); the node's are the tool's `config`."""
+    """The subtask's own wishes; the node's are the tool's `config`. Agents know `permission`,
+    `model`, `max_turns` and `budget_usd` (see `wishes`)."""
+    session: str = ""
+    """A session of this tool, on this node, to go on with (a correction, a crash)."""
+    session_usage: Mapping[str, int] = field(default_factory=dict)
+    """What that session had used before, where it was said: some tools count it again."""
+    must_change: bool = False
+    """The work is to change files of the repository: none changed is a failure."""
     sensitive: bool = False
     """The words must stay on this machine; a tool that cannot promise it answers `denied`."""
     mark_file: Path | None = None
@@ -99,6 +118,16 @@ class BaseTool(ABC):
     def passed_environment(self) -> tuple[str, ...]:
         """Answer which of the node's variables its children may see, besides the usual few."""
         return tuple(self.config.get("pass_environment", ()))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Answer the values that must be taken out of whatever its runs say."""
+        return ()
+
+    @property
+    def agent_files(self) -> tuple[str, ...]:
+        """Answer which files of a repository steer it, besides those that steer any agent."""
+        return ()
 
     @abstractmethod
     def run(self, job: Job) -> AsyncGenerator[Event, None]:

@@ -2,7 +2,7 @@
 
 What a tool starts is not trusted to behave. So, for every child:
 
-- its environment is built from nothing (`environment`), its stdin is closed;
+- its environment is built from nothing (`environment`), its stdin is closed, or a file that ends;
 - it leads a session of its own, and carries a random mark in its environment. Agents' shell tools
   call setsid, so killing the process group is not enough: whoever carries the mark is killed too
   (`marks`). What clears its environment *and* leaves the session *and* loses its parent escapes;
@@ -76,6 +76,8 @@ class ProcessSpec:
     directory: Path
     environment: Mapping[str, str]
     mark_file: Path | None = None
+    stdin: Path | None = None
+    """What it reads from its standard input; None = nothing."""
     timeout_s: float = 0.0
     idle_timeout_s: float = 0.0
     grace_s: float = GRACE_S
@@ -115,10 +117,14 @@ async def _start(spec: ProcessSpec, mark: Mark | None, child: "ChildProcess") ->
         environment[MARK_VARIABLE] = mark.value
     loop = asyncio.get_running_loop()
     try:
+        stdin = os.open(spec.stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ToolError(f"cannot read {spec.stdin}: {error}") from error
+    try:
         await loop.subprocess_exec(
             lambda: child,
             *spec.argv,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=spec.directory,
@@ -127,6 +133,8 @@ async def _start(spec: ProcessSpec, mark: Mark | None, child: "ChildProcess") ->
         )
     except (OSError, ValueError) as error:
         raise ToolError(f"cannot start {spec.argv[0]}: {error}") from error
+    finally:
+        os.close(stdin)
     with contextlib.suppress(OSError):  # already over, or no such right: the work matters more
         os.setpriority(os.PRIO_PGRP, child.pid, spec.nice)
 

@@ -1,7 +1,10 @@
 """Which tools there are: entry points of the group `paceline.tools`, ours and others' alike.
 
     [project.entry-points."paceline.tools"]
-    aider = "my_package.aider:Aider"
+    shout = "my_package.shout:Shout"
+
+So are the owner's definitions of command-line agents, `tools.d/NAME.toml` (`definition_file`). Of
+one name the owner's definition wins, then ours, then the first that is installed.
 
 Nothing is imported before it is asked for. A tool that cannot be loaded is reported as an unhealthy
 one with the reason; the others work. Code is never loaded from the current directory, which may be
@@ -19,6 +22,8 @@ from typing import Any
 from paceline.errors import InvalidSettings, NotFound, PacelineError, ToolError
 from paceline.tasks.model import ToolState
 from paceline.tools.contract import API_VERSION, BaseTool
+from paceline.tools.definition_file import owned
+from paceline.tools.program import Program
 
 GROUP = "paceline.tools"
 OWN_DISTRIBUTION = "paceline"
@@ -29,10 +34,17 @@ Config = Mapping[str, Mapping[str, Any]]
 
 
 class Registry:
-    """The tools of one node. `path` is where distributions are looked for (default: `sys.path`)."""
+    """The tools of one node.
 
-    def __init__(self, config: Config, *, path: Sequence[str] | None = None) -> None:
+    `definitions` is the owner's directory of definitions (`tools.d`); it need not exist. `path` is
+    where distributions are looked for (default: `sys.path`).
+    """
+
+    def __init__(
+        self, config: Config, *, definitions: Path | None = None, path: Sequence[str] | None = None
+    ) -> None:
         self._config = config
+        self._definitions = owned(definitions) if definitions else {}
         self._path = [part for part in (sys.path if path is None else path) if not _is_here(part)]
         self._entry_points = self._discover()
         self._tools: dict[str, BaseTool] = {}
@@ -41,7 +53,8 @@ class Registry:
     @property
     def names(self) -> tuple[str, ...]:
         """Answer the names of all tools that are declared and not switched off, sorted."""
-        return tuple(sorted(self._entry_points))
+        defined = (name for name in self._definitions if self._enabled(name))
+        return tuple(sorted({*self._entry_points, *defined}))
 
     def tool(self, name: str) -> BaseTool:
         """Answer the tool of that name, loaded once, or refused once. Raise NotFound, ToolError."""
@@ -49,11 +62,11 @@ class Registry:
             return tool
         if name in self._broken:
             raise ToolError(self._broken[name])
-        if name not in self._entry_points:
+        if name not in self.names:
             known = ", ".join(self.names)
             raise NotFound(f"this node has no tool {name}; it has {known or 'none'}")
         try:
-            tool = self._tools[name] = self._load(name, self._entry_points[name])
+            tool = self._tools[name] = self._make(name)
         except ToolError as error:
             self._broken[name] = str(error)
             raise
@@ -74,6 +87,14 @@ class Registry:
 
     def _enabled(self, name: str) -> bool:
         return bool(self._config.get(name, {}).get("enabled", True))
+
+    def _make(self, name: str) -> BaseTool:
+        definition = self._definitions.get(name)
+        if definition is None:
+            return self._load(name, self._entry_points[name])
+        if isinstance(definition, InvalidSettings):
+            raise ToolError(str(definition))
+        return Program(self._config.get(name, {}), definition)
 
     def _load(self, name: str, entry_point: EntryPoint) -> BaseTool:
         try:
