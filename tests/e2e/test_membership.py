@@ -218,7 +218,8 @@ def test_a_revoked_node_is_out_whatever_it_does(tmp_path: Path) -> None:
         assert [each["status"] for each in attempts] == ["lost", "succeeded"]
         assert attempts[-1]["node_id"] != stolen_id
         cannot_come_back(thrower, stolen)
-        strangers_need_the_new_token(nodes, thrower, tmp_path)
+        fresh = strangers_need_the_new_token(nodes, thrower, tmp_path)
+        also_one_that_is_off_and_one_of_two(nodes, thrower, fresh)
 
 
 def work_of(node: Node, node_id: str) -> str | None:
@@ -241,13 +242,25 @@ def cannot_come_back(thrower: Node, stolen: Node) -> None:
     stolen.kill()
 
 
-def strangers_need_the_new_token(nodes: Cluster, thrower: Node, directory: Path) -> None:
+def strangers_need_the_new_token(nodes: Cluster, thrower: Node, directory: Path) -> Node:
     token = str(thrower.client.get("token")["token"])
     assert token != TOKEN
     nodes.nodes.sort(key=lambda node: node is not thrower)
     fresh = newcomer(nodes, directory / "fresh", token)
     fresh.start()
     wait_for("it votes", lambda: fresh.node_id in thrower.status()["voters"], 20)
+    return fresh
+
+
+def also_one_that_is_off_and_one_of_two(nodes: Cluster, thrower: Node, fresh: Node) -> None:
+    off_id = fresh.node_id
+    fresh.kill()
+    assert thrower.client.post(f"nodes/{off_id}/revoke")["token_version"] == 3
+    other_id = next(each for each in members(thrower) if each != thrower.node_id)
+    assert thrower.client.post(f"nodes/{other_id}/revoke")["token_version"] == 4
+    wait_for("it is alone", lambda: members(thrower) == {thrower.node_id}, 20)
+    assert thrower.status()["voters"] == [thrower.node_id]
+    completed(thrower, thrower.submit(QUICK))
 
 
 def test_sensitive_work_runs_where_a_trusted_node_says(tmp_path: Path) -> None:
