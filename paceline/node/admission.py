@@ -125,8 +125,31 @@ class JoinAnswer:
     """Of a pending one: this very exchange is the one whose code a person is asked to compare."""
 
 
-Message = Opening | Challenge | Proof | Verdict | Refusal
-MESSAGES: Union_[Message] = Union_({1: Opening, 2: Challenge, 3: Proof, 4: Verdict, 5: Refusal})
+@dataclass(frozen=True, slots=True)
+class WhoIsThere:
+    """One process of a node asks whether it is answered by another one (see `twins`)."""
+
+    nonce: bytes
+    boot: bytes
+    started_ms: int
+    established: bool
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HereIs:
+    """The answer, of a process that has the same key."""
+
+    boot: bytes
+    started_ms: int
+    established: bool
+    mac: bytes
+
+
+Message = Opening | Challenge | Proof | Verdict | Refusal | WhoIsThere | HereIs
+MESSAGES: Union_[Message] = Union_(
+    {1: Opening, 2: Challenge, 3: Proof, 4: Verdict, 5: Refusal, 6: WhoIsThere, 7: HereIs}
+)
 
 
 def decode_message(data: bytes) -> Message:

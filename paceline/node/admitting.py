@@ -39,6 +39,7 @@ from paceline.node.admission import (
     Proof,
     Proven,
     Refusal,
+    WhoIsThere,
     WrongToken,
     decode_message,
 )
@@ -50,6 +51,7 @@ from paceline.node.members import Members
 from paceline.node.proposals import Proposals
 from paceline.node.replica_loop import ReplicaLoop
 from paceline.node.token import TokenKeys
+from paceline.node.twins import Identity
 from paceline.tasks import queries_members
 from paceline.tasks.commands import AdmitMember
 from paceline.tasks.model import MemberStatus
@@ -84,8 +86,10 @@ class Admitting:
         members: Members,
         calls: Calls,
         credentials: Credentials,
+        identity: Identity,
         clock: Clock,
     ) -> None:
+        self._identity = identity
         self._node_id = node_id
         self._discovery = discovery
         self._members = members
@@ -128,6 +132,8 @@ class Admitting:
         return MESSAGES.encode(answer)
 
     async def _handle(self, message: Message, address: str) -> Message:
+        if isinstance(message, WhoIsThere):
+            return self._identity.answer(message)
         keys = self._keys()
         cluster_id = self._members.cluster_id
         if isinstance(message, Opening):
@@ -153,7 +159,8 @@ class Admitting:
             answer = await self._decide(proven, address)
         except PacelineError as error:
             answer = JoinAnswer(False, str(error))
-        log.info("join", node_id=newcomer.node_id, address=address, accepted=answer.accepted)
+        say = log.debug if proven.standing.cluster_id else log.info  # members look in often
+        say("join", node_id=newcomer.node_id, address=address, accepted=answer.accepted)
         return answer
 
     async def _decide(self, proven: Proven, address: str) -> JoinAnswer:

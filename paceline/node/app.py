@@ -27,7 +27,7 @@ from paceline.node import farewell, giving_up
 from paceline.node.access import Access
 from paceline.node.autopilot import Autopilot
 from paceline.node.backup import Backups
-from paceline.node.belonging import belong, remember
+from paceline.node.belonging import belong, kept_token, remember
 from paceline.node.checksum import StateChecksum
 from paceline.node.cluster_level import INFO_KEY, ClusterLevel
 from paceline.node.cluster_status import ClusterStatus
@@ -51,6 +51,7 @@ from paceline.node.registration import Registration
 from paceline.node.service import Service
 from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
+from paceline.node.twins import Life, twin_found
 from paceline.node.vitals import Heartbeats, Lease, VitalsTable, read_resources
 from paceline.node.web.auth import read_or_make_token
 from paceline.node.web.server import WebServer
@@ -96,7 +97,7 @@ class Node:
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
         self._clock = SystemClock()
-        self._network = Network(settings=settings, clock=self._clock)
+        self._network = Network(settings=settings, clock=self._clock, on_twin=self._met_twin)
         self._started_ms = self._clock.now_ms()
         self._stopping = asyncio.Event()
         self._slots = settings.slots
@@ -119,6 +120,10 @@ class Node:
         self._failure = self._failure or error
         self._stopping.set()
 
+    def _met_twin(self, other: Life) -> None:
+        if self._network.identity.life.gives_way_to(other):
+            self._failed(twin_found(""))
+
     async def run(self) -> None:
         """Start, serve until told to stop, and take everything down again."""
         async with AsyncExitStack() as stack:
@@ -126,7 +131,8 @@ class Node:
             stack.callback(data_dir.close)
             self._open_anew(data_dir)
             self._resumed = giving_up.resume(data_dir)
-            await self._network.open(data_dir, stack, token=self._resumed.token)
+            token = self._resumed.token or kept_token(data_dir)
+            await self._network.open(data_dir, stack, token=token)
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 try:
@@ -190,6 +196,8 @@ class Node:
         await self._take_identity(settled, new=new)
         self._merging = self._make_merging(data_dir)
         web = await self._open_web(data_dir, stack)
+        self._network.identity.establish()
+        self._start(self._network.twin_watch(settled.cluster_id).run(), "twins")
         if not self._resumed.refused:
             self._start(self._merging.run(), "merging")
         self._say_ready(data_dir, web)

@@ -5,14 +5,34 @@ other has lost its log, and with it its memory of whom it voted for; it must not
 identity, and says what to do.
 """
 
+import contextlib
+import sqlite3
+
 from paceline.clock import Clock
 from paceline.errors import CorruptStorage, InvalidSettings
 from paceline.node.data_dir import DataDir
 from paceline.node.founding import Founding, Settled
 from paceline.node.network import Network
 from paceline.settings import NodeSettings
+from paceline.tasks import queries_members
 
 FILE = "cluster.json"
+
+
+def kept_token(data_dir: DataDir) -> str | None:
+    """Answer the cluster's token as the state had it when this node last ran; None if it has none.
+
+    To be called before anything else opens the state.
+    """
+    path = data_dir.path / "state.db"
+    if not path.exists() or data_dir.read_json(FILE) is None:
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            record = queries_members.cluster(connection)
+    except sqlite3.Error:  # an older layout, or a damaged file, which others will complain of
+        return None
+    return record.token if record is not None else None
 
 
 async def belong(
@@ -27,7 +47,8 @@ async def belong(
 
     `gave_up` is a cluster to which it does not go back.
 
-    Raise CorruptStorage if the node's log is gone, InvalidSettings if it has no token to join with.
+    Raise CorruptStorage if the node's log is gone, InvalidSettings if it has no token to join with,
+    Conflict if another process has this node's identity.
     """
     known = data_dir.read_json(FILE)
     if known is not None:
@@ -37,6 +58,7 @@ async def belong(
                 "or move the directory away and start anew: the node then joins as another one"
             )
         network.members.belong(str(known["cluster_id"]), map(str, known.get("members", ())))
+        await network.twin_watch(str(known["cluster_id"])).before_start()
         return Settled(str(known["cluster_id"]), founded=bool(known.get("founded"))), False
     settled = await _settle(settings, network, clock, gave_up)
     for contact in settled.members:

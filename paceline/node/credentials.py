@@ -34,6 +34,7 @@ class Credentials:
     def __init__(self, *, given: str | None = None) -> None:
         """`given` is what a person said at the start, in its one spelling."""
         self._given = given
+        self._kept: str | None = None
         self._token = ""
         self._listeners: list[Callable[[TokenKeys], None]] = []
         self._hearers: list[Callable[[str], None]] = []
@@ -57,10 +58,11 @@ class Credentials:
             hearer(self._token)
 
     async def begin(self, kept: str | None = None) -> None:
-        """Take the token that was given, or else the one that was `kept` from another cluster."""
-        self._given = self._given or kept
-        if self._given is not None:
-            await self.use(self._given)
+        """Take the token that this node has `kept` on its disk, else the one that was given."""
+        self._kept = kept
+        token = kept or self._given
+        if token is not None:
+            await self.use(token)
 
     async def use(self, token: str) -> None:
         """Take a token. Until its keys are derived there are none: the old one is void at once."""
@@ -117,7 +119,7 @@ class Credentials:
         Such is a cluster of this moment, or of a founder that died before it had written it, or of
         a release that had no such record.
         """
-        token = self._given or new_token()
+        token = self._given or self._kept or new_token()
         command = FoundCluster(cluster_id, token, node_id, public_key, name, approve)
         while True:
             record = queries_members.cluster(connection)

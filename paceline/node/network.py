@@ -1,5 +1,6 @@
 """A node's sockets and what it knows of other nodes: strangers, members, discovery."""
 
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from random import Random, SystemRandom
@@ -19,6 +20,7 @@ from paceline.node.members import Members
 from paceline.node.ports import candidate_ports, remember_port
 from paceline.node.token import TokenKeys
 from paceline.node.transport import Transport
+from paceline.node.twins import Identity, Life, TwinWatch
 from paceline.settings import NodeSettings
 
 GREET_TIMEOUT_S = 2.0
@@ -27,12 +29,21 @@ GREET_TIMEOUT_S = 2.0
 class Network:
     """Everything between this node and the others, short of what they say to each other."""
 
-    def __init__(self, *, settings: NodeSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        settings: NodeSettings,
+        clock: Clock,
+        on_twin: Callable[[Life], None] = lambda life: None,
+    ) -> None:
+        """Wire it: `on_twin(life)` hears of another process with this node's key."""
+        self._on_twin = on_twin
         self._settings = settings
         self._clock = clock
         self.node_id = ""
         self.credentials = Credentials(given=settings.token)
         self.keys: NodeKeys
+        self.identity: Identity
         self.admitting: Admitting
         self.greeting: Greeting
         self.transport: Transport
@@ -51,6 +62,7 @@ class Network:
         """
         self.keys = keys = load_or_create_keys(data_dir.path)
         self.node_id = keys.node_id
+        self.identity = Identity(keys=keys, started_ms=self._clock.now_ms(), on_twin=self._on_twin)
         await self.credentials.begin(token)
         await self._open_sockets(keys, data_dir, stack)
         self.discovery = self._make_discovery(data_dir, keys.public)
@@ -63,9 +75,22 @@ class Network:
             members=self.members,
             calls=self.calls,
             credentials=self.credentials,
+            identity=self.identity,
             clock=self._clock,
         )
         self.credentials.on_change(self._announce_hint)
+
+    def twin_watch(self, cluster_id: str) -> TwinWatch:
+        """Answer the one that looks for another process with this node's key."""
+        return TwinWatch(
+            identity=self.identity,
+            own=lambda: self.discovery.own,
+            keys=lambda: self.credentials.keys,
+            cluster_id=lambda: self.members.cluster_id or cluster_id,
+            others=lambda: self.members.contacts()[1:],
+            hearsay=lambda: self.discovery.twin,
+            random=Random(SystemRandom().getrandbits(64)),
+        )
 
     def _announce_hint(self, keys: TokenKeys) -> None:
         own = self.discovery.own
