@@ -113,7 +113,8 @@ def _sql(node: "Node", called: str, arguments: list["Node"], language: Language)
 
 
 def _path(node: "Node", called: str, arguments: list["Node"], _: Language) -> Iterator[Flaw]:
-    if _FILE_CALL.search(called) and any(_REQUEST.search(text_of(one)) for one in arguments):
+    named = text_of(arguments[0]) if arguments else ""
+    if _FILE_CALL.search(called) and _REQUEST.search(named):
         message = "a request names the file: resolve it, and refuse what lies outside"
         yield _flaw(node, flaws.PATH, message)
 

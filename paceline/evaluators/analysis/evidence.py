@@ -120,8 +120,21 @@ def gather_evidence(change: Change) -> Evidence:
             _of_prose(file, evidence)
         else:
             _of_text(file, evidence, effective[file.path])
+    for name in _only_stubs(change):
+        evidence.names.pop(name, None)  # that it is exported, or called, does not make it real
     evidence.effective = {path: frozenset(lines) for path, lines in effective.items()}
     return evidence
+
+
+def _only_stubs(change: Change) -> set[str]:
+    """Answer the names that only stubs have."""
+    stubs: set[str] = set()
+    real: set[str] = set()
+    for file in change.texts:
+        language = language_of(file.path)
+        for function in functions(file.new or "", language) if language else ():
+            (stubs if function.stub else real).add(function.name.lower())
+    return stubs - real
 
 
 def _of_code(file: FileChange, language: Language, evidence: Evidence, lines: set[int]) -> None:

@@ -113,7 +113,9 @@ _RUNS = re.compile(
     r"(?<![\w.])(exec|eval)\s*\(|new Function\(|os\.system\(|subprocess\.|child_process|vm\.run"
     r"|exec\.Command\(|\(0,\s*eval\)"
 )
+_EXECUTABLE = re.compile(r"\b0o?7[0-7]{2}\b|\bchmod\b.*\+x|S_IEXEC|S_IXUSR")
 _PAIRS = (
+    (DOWNLOAD, "what comes from the network is made a program", _EXECUTABLE, _SENDS),
     (INSTALL, "what is installed comes from the network", re.compile(r"\bcmdclass\s*="), _SENDS),
     (EXFILTRATION, "secrets of the machine are read, and something is sent away", _SECRETS, _SENDS),
     (REVERSE_SHELL, "a shell is handed to somebody on the network", _SHELL_OUT, _SENDS),

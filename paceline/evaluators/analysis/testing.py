@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from paceline.evaluators.analysis.flaws import Flaw
-from paceline.evaluators.analysis.languages import is_test
+from paceline.evaluators.analysis.functions import touched_functions
+from paceline.evaluators.analysis.languages import is_test, language_of, text_of
 from paceline.evaluators.change import Change, FileChange
 from paceline.evaluators.contract import Severity
 
@@ -21,8 +22,10 @@ _TESTS = re.compile(
 )
 _ASSERTIONS = re.compile(
     r"\bassert\w*\b|\bexpect\s*\(|\bt\.(?:Error|Fatal|Fail)\w*\(|\brequire\.\w+\(|pytest\.raises"
-    r"|\bshould\b|\bt\.(?:equal|deepEqual|ok|is|throws)\("
+    r"|\bshould\b|\bt\.(?:equal|deepEqual|ok|is|throws|Skip)\("
+    r"|\b\w*(?:assert|check|verify|expect|must)\w*\(|pytest\.(?:fail|warns)"
 )
+_TEST_NAME = re.compile(r"test_\w|Test[A-Z]")
 _SKIPS = re.compile(
     r"pytest\.mark\.(skip|xfail)|pytest\.skip\(|unittest\.(skip|expectedFailure)|@skip\b"
     r"|\b(it|test|describe)\.(skip|only|todo)\b|\b(xit|xdescribe|xtest|fit|fdescribe)\s*\("
@@ -46,6 +49,21 @@ def check(change: Change) -> Iterator[tuple[str, Flaw]]:
         for number, line in file.added_lines():
             if flaw := _line(file, number, line):
                 yield file.path, flaw
+        for flaw in _without_assertions(file):
+            yield file.path, flaw
+
+
+def _without_assertions(file: FileChange) -> Iterator[Flaw]:
+    """Find new tests that assert nothing, in themselves or through a helper of a telling name."""
+    language = language_of(file.path)
+    if language is None or not is_test(file.path):
+        return
+    for function in touched_functions(file, language):
+        text = text_of(function.node)
+        named = _TEST_NAME.match(function.name)
+        if named and function.first in file.added and not _ASSERTIONS.search(text):
+            message = f"{function.name} asserts nothing: it fails only if something raises"
+            yield Flaw(EMPTY, function.first, function.last, message, Severity.MEDIUM)
 
 
 def counts(text: str) -> tuple[int, int]:

@@ -41,6 +41,7 @@ LINES_PER_ITEM = 3
 HARD_SHARE = 0.7
 """Of an item, what its hard words decide; its soft ones the rest."""
 
+PATH_WORTH = 0.5
 SOFT_ENOUGH = 0.5
 """This share of the soft words is all that can be hoped for: people do not write identifiers."""
 
@@ -73,7 +74,8 @@ class Item:
     """0-1."""
     evidence: tuple[tuple[str, Place], ...]
     missing: tuple[str, ...]
-    hard_missing: bool = False
+    lost_names: tuple[str, ...] = ()
+    """Of the names that must appear, those that do not."""
     without_errors: bool = False
 
     @property
@@ -153,16 +155,30 @@ def _item(requirement: Requirement, evidence: Evidence, change: Change) -> Item:
     silent = requirement.about_errors and not requirement.about_prose and evidence.errors is None
     missing = (*hard_missing, *soft_missing) + (("an error that is raised",) if silent else ())
     score = score * WITHOUT_ERRORS if silent else score
-    return Item(requirement, score, (*hard, *soft), missing, bool(hard_missing), silent)
+    lost = tuple(word for word in hard_missing if word in requirement.names)
+    return Item(requirement, score, (*hard, *soft), missing, lost, silent)
 
 
-def _item_score(requirement: Requirement, hard: Sequence[Any], soft: Sequence[Any]) -> float:
-    wanted = len(requirement.names) + len(requirement.paths) + len(requirement.literals)
+def _exact(requirement: Requirement) -> tuple[str, ...]:
+    return (*requirement.names, *requirement.paths, *requirement.literals)
+
+
+def _worth(word: str, requirement: Requirement) -> float:
+    """Answer what an exact word weighs: that a file was touched says little of what was done."""
+    return PATH_WORTH if word in requirement.paths else 1.0
+
+
+def _item_score(
+    requirement: Requirement, hard: Sequence[tuple[str, Place]], soft: Sequence[tuple[str, Place]]
+) -> float:
+    wanted = sum(_worth(word, requirement) for word in _exact(requirement))
     stems = len(requirement.stems)
     softly = min(1.0, len(soft) / stems / SOFT_ENOUGH) if stems else 1.0
     if not wanted:
         return softly
-    firmly = len(hard) / wanted
+    if not stems:
+        return sum(_worth(word, requirement) for word, _ in hard) / wanted
+    firmly = sum(_worth(word, requirement) for word, _ in hard) / wanted
     return HARD_SHARE * firmly + (1 - HARD_SHARE) * softly * (firmly > 0)
 
 
@@ -186,7 +202,11 @@ def _literal(words: str, evidence: Evidence) -> Place | None:
     if words.startswith("-"):
         name = bare.replace("-", "_").lower()
         return evidence.literal(bare) or evidence.names.get(name)
-    return evidence.literal(words) or evidence.names.get(words.lower())
+    whole = evidence.literal(words) or evidence.names.get(words.lower())
+    if whole or " " not in words:
+        return whole
+    parts = [_literal(part, evidence) for part in words.split()[:8]]
+    return parts[-1] if all(parts) else None
 
 
 def _soft(
@@ -205,7 +225,7 @@ def _split(places: dict[str, Place | None]) -> tuple[list[tuple[str, Place]], li
 
 def _removal(requirement: Requirement, change: Change) -> Item:
     """Judge what was to be taken out: it must have been there, and be gone."""
-    words = (*requirement.names, *requirement.paths, *requirement.literals)
+    words = _exact(requirement)
     gone = [(word, place) for word in words if (place := _gone(word, change))]
     if not words:
         return Item(requirement, 1.0 if change.removed_count else 0.0, (), ())
@@ -241,12 +261,13 @@ def _severity(item: Item, *, hopeless: bool) -> Severity | None:
     Soft words alone show little: people and programs do not call things the same.
     """
     required = item.requirement
-    exact = bool(required.names or required.paths or required.literals or required.about_tests)
-    if item.status is Status.MISSING:
-        if hopeless and exact:
-            return Severity.CRITICAL
-        return Severity.HIGH if exact or hopeless else Severity.MEDIUM
-    return Severity.MEDIUM if item.status is Status.PARTIAL and item.hard_missing else None
+    exact = bool(_exact(required)) or required.about_tests
+    if item.status is Status.MISSING and (exact or hopeless):
+        return Severity.CRITICAL if hopeless and exact else Severity.HIGH
+    if item.status is Status.PARTIAL and item.lost_names:
+        half = len(item.lost_names) * 2 >= len(required.names)
+        return Severity.HIGH if half else Severity.MEDIUM
+    return None
 
 
 # --- what was begun -------------------------------------------------------------------------------
