@@ -3,7 +3,7 @@
 A node without a token founds a cluster at once. Any other asks around: it greets the addresses it
 was given and the nodes that discovery finds with its own cluster hint.
 
-* Somebody has a cluster of that hint: ask to be let in (see `admission`).
+* Somebody has a cluster of that hint: ask to be let in (see `admission`), for as long as it takes.
 * Everybody found is as new as this node: after a while in which all have had time to be found, the
   one with the lowest node id founds, and the others join it. An address given with `--join` that
   does not answer forbids founding: behind it may be the cluster that is meant.
@@ -63,10 +63,15 @@ class Surroundings:
     looking: dict[NodeId, int] = field(default_factory=dict)
     """Nodes of this hint without a cluster, and when (monotonic ms) they were last heard of."""
 
+    cluster_ms: int | None = None
+    """When a member of a cluster of this token last proved that there is one."""
+
     def may_found(self, own_id: NodeId, waited_ms: int, now_ms: int) -> bool:
         """Answer whether this node should be the founder, as far as it can see."""
         if waited_ms < SETTLE_MS or self.unanswered:
             return False
+        if self.cluster_ms is not None and now_ms - self.cluster_ms < FRESH_MS:
+            return False  # it only has no leader now, or a person has not said yes yet
         fresh = [node_id for node_id, at_ms in self.looking.items() if now_ms - at_ms < FRESH_MS]
         return all(own_id < node_id for node_id in fresh)
 
@@ -165,6 +170,7 @@ class Founding:
             met = visit.meet(await ask(address, visit.opening, CHALLENGE_TIMEOUT_S))
             if self._gave_up and met.standing.cluster_id == self._gave_up:
                 return None
+            self._around.cluster_ms = self._clock.monotonic_ms()
             answer = visit.judge(met, await ask(address, met.proof, JOIN_TIMEOUT_S))
         except PacelineError as error:
             if isinstance(error, WrongToken) and address in self._addresses:

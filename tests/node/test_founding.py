@@ -39,6 +39,12 @@ def test_an_address_that_does_not_answer_forbids_founding() -> None:
     assert not around.may_found("a", 100 * SETTLE_MS, 0)
 
 
+def test_a_cluster_that_does_not_let_us_in_yet_forbids_founding() -> None:
+    around = Surroundings(cluster_ms=1000)
+    assert not around.may_found("a", 100 * SETTLE_MS, 1000 + FRESH_MS - 1)
+    assert around.may_found("a", 100 * SETTLE_MS, 1000 + FRESH_MS), "it has gone"
+
+
 class Stranger:
     """A node with a greeting socket and nothing else."""
 
@@ -101,6 +107,7 @@ async def settle(
     *,
     until: Callable[[], bool],
     own_ids: list[str] | None = None,
+    step_ms: int = SETTLE_MS // 5,
 ) -> Settled | None:
     """Answer how a newcomer that was given the stranger's address settles, or None if it waits."""
     there = await stranger.open()
@@ -119,7 +126,7 @@ async def settle(
         serving = group.create_task(stranger.greeting.run())
         settling = group.create_task(work.settle())
         while not settling.done() and not until():
-            clock.advance(SETTLE_MS // 5)
+            clock.advance(step_ms)
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)
         result = settling.result() if settling.done() else None
@@ -144,7 +151,8 @@ def test_a_newcomer_joins_the_cluster_that_it_was_pointed_to() -> None:
 def test_it_asks_again_when_it_is_refused() -> None:
     stranger = Stranger(keys=OURS, cluster_id="c1", accepts=False)
     clock = ManualClock()
-    settled = asyncio.run(settle(stranger, clock, until=lambda: len(stranger.asked) > 2))
+    asked_thrice = settle(stranger, clock, until=lambda: len(stranger.asked) > 2, step_ms=20)
+    settled = asyncio.run(asked_thrice)
     assert settled is None
 
 
