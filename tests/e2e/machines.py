@@ -120,13 +120,13 @@ class Fleet:
         return [machine for machine in self.machines if machine not in machines]
 
     def leader(self, among: Iterable[Machine] | None = None) -> Machine:
-        """Answer the machine that all of these (all, if not said) follow."""
+        """Answer which of these (all, if not said) leads all of them."""
         asked = list(among or self.machines)
 
         def find() -> Machine | None:
             seen = [machine.seen() for machine in asked]
             named = {one["leader_id"] if one and one["quorum"] else None for one in seen}
-            return next((m for m in self.machines if named == {m.node_id}), None)
+            return next((machine for machine in asked if named == {machine.node_id}), None)
 
         return wait_for("a leader", find, CONVERGED_S)
 

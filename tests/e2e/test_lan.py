@@ -1,22 +1,15 @@
-"""Three machines on a LAN, given nothing but a token: they find each other, and go on as they
-die."""
+"""Machines on a LAN, given nothing but a token: they find each other, and go on as they die."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
+from copy import copy
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import ENDED, Node, wait_for
+from tests.e2e.cluster import completed, wait_for
+from tests.e2e.machines import Fleet, History, Machine, all_tasks, check, fleet, submitting
 from tests.rigs.fixtures import MakeLan
-from tests.rigs.lan import Lan
 
 pytestmark = [pytest.mark.e2e, pytest.mark.netns, pytest.mark.timeout(180)]
-
-TOKEN = "a-token-of-this-test-only"
 
 PLAN = """
 description: where does it run
@@ -31,96 +24,47 @@ subtasks:
 """
 
 
-class Machine(Node):
-    """A node in a host of the LAN; its REST interface is on that host's own loopback."""
-
-    def __init__(self, lan: Lan, host: int, directory: Path) -> None:
-        super().__init__(
-            name=f"m{host}",
-            directory=directory / f"m{host}",
-            options=["--bind", lan.address(host), "--slots", "1"],
-            prefix=["ip", "netns", "exec", lan.namespace(host)],
-            environment={"PACELINE_TOKEN": TOKEN},
-        )
-        self.host = host
-
-    def ask(self, *command: str) -> Any:
-        """Run a reading command in the host and answer its document."""
-        found = subprocess.run(
-            [
-                *self.prefix,
-                sys.executable,
-                "-m",
-                "paceline",
-                *command,
-                "--json",
-                "--data-dir",
-                str(self.directory),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        return json.loads(found.stdout) if found.returncode == 0 else None
-
-    def status(self) -> Any:
-        return self.ask("status")
-
-
-def all_voters(machines: list[Machine]) -> Callable[[], bool]:
-    """Answer a probe: all are voters of one cluster and follow one leader."""
-
-    def probe() -> bool:
-        seen = [machine.status() for machine in machines]
-        return (
-            None not in seen
-            and len({each["cluster_id"] for each in seen}) == 1
-            and len({each["leader_id"] for each in seen}) == 1
-            and all(len(each["voters"]) == len(machines) for each in seen)
-            and all(m["status"] == "online" for m in seen[0]["members"])
-        )
-
-    return probe
-
-
-def ended(machine: Machine, task_id: str) -> Callable[[], Any]:
-    def probe() -> Any:
-        task = machine.ask("show", task_id)
-        return task if task and task["status"] in ENDED else None
-
-    return probe
-
-
-def submit(machine: Machine, directory: Path) -> str:
-    plan = directory / "plan.yaml"
-    plan.write_text(PLAN)
-    return str(wait_for("a task id", lambda: machine.ask("submit", str(plan)), 30)["task_id"])
-
-
 def test_they_find_each_other_and_survive_the_leaders_death(
     make_lan: MakeLan, tmp_path: Path
 ) -> None:
-    lan = make_lan(3)
-    machines = [Machine(lan, host, tmp_path) for host in lan.hosts]
-    try:
-        for machine in machines:
+    with fleet(make_lan(3), tmp_path, ["--slots", "1"]) as machines:
+        machines.start()
+        task = completed(machines[2], machines[1].submit(PLAN))
+        assert len({each["attempts"][0]["node_id"] for each in task["subtasks"][:3]}) == 3
+        leader = machines.leader()
+        others = machines.others(leader)
+        task_id = others[0].submit(PLAN)
+        leader.power_off()
+        assert completed(others[1], task_id, timeout_s=90)["progress"] == 100
+        assert machines.leader(others) in others
+
+
+def test_clusters_of_two_tokens_on_one_lan_stay_apart(make_lan: MakeLan, tmp_path: Path) -> None:
+    with fleet(make_lan(4), tmp_path) as machines:
+        ours, theirs = machines.machines[:2], machines.machines[2:]
+        for machine in theirs:
+            machine.environment = {"PACELINE_TOKEN": "the-token-of-the-neighbours"}
+        for machine in machines.machines:
             machine.spawn()
-        wait_for("three voters", all_voters(machines), 60)
-        task = wait_for("the end", ended(machines[1], submit(machines[0], tmp_path)), 60)
-        assert task["status"] == "completed"
-        assert len({each["node_id"] for each in task["subtasks"][:3]}) == 3
-        leader = next(m for m in machines if m.node_id == machines[0].status()["leader_id"])
-        others = [machine for machine in machines if machine is not leader]
-        task_id = submit(others[0], tmp_path)
-        lan.kill(leader.host, power=True)
-        task = wait_for("the end", ended(others[1], task_id), 90)
-        assert task["status"] == "completed"
-        assert others[0].status()["leader_id"] in {other.node_id for other in others}
-    except BaseException:
-        for machine in machines:
-            print(f"--- {machine.name}\n{machine.log()}")
-        raise
-    finally:
-        for machine in machines:
-            machine.kill()
+        machines.wait_converged(ours)
+        machines.wait_converged(theirs)
+        with submitting(machines.machines, "apart", pause_s=0.3) as history:
+            wait_for("some tasks", lambda: len(history.acknowledged) >= 8, 60)
+        for half in (ours, theirs):
+            assert members(half[0]) == {machine.node_id for machine in half}
+            check_half(machines, half, history)
+
+
+def check_half(machines: Fleet, half: list[Machine], history: History) -> None:
+    """Each cluster has what it acknowledged, and nothing of the other's."""
+    names = {machine.name for machine in half}
+    mine = [each for each in history.acknowledged if each.name.split("-")[1] in names]
+    alone = copy(machines)
+    alone.machines = half
+    check(alone, History(mine))
+    others = {each.task_id for each in history.acknowledged} - {each.task_id for each in mine}
+    assert not others & {task["task_id"] for task in all_tasks(half[0])}
+
+
+def members(machine: Machine) -> set[str]:
+    return {member["node_id"] for member in machine.status()["members"]}
