@@ -34,6 +34,7 @@ COMMANDS = {
     "token": "paceline.cli.main:token",
     "approve": "paceline.cli.token:approve",
     "evaluate": "paceline.cli.evaluate:evaluate",
+    "doctor": "paceline.cli.doctor:doctor",
     "demo": "paceline.cli.demo:demo",
 }
 TOKEN_COMMANDS = {

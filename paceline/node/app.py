@@ -36,6 +36,7 @@ from paceline.node.coordinator import Coordinator
 from paceline.node.data_dir import DataDir
 from paceline.node.death_watch import DeathWatch
 from paceline.node.departures import Departure, Departures
+from paceline.node.doctor.mesh import Mesh
 from paceline.node.explaining import Explaining
 from paceline.node.founding import Settled
 from paceline.node.inspection import Inspection
@@ -486,7 +487,22 @@ class Node:
             hand_over=consensus.hand_over,
         )
         self._start(checksum.run(), "checksum")
-        return Inspection(checksum=checksum, members=members)
+        mesh = Mesh(
+            node_id=self._network.node_id,
+            members=members,
+            transport=self._network.transport,
+            calls=self._network.calls,
+            connection=consensus.machine.connection,
+            clock=self._clock,
+            own_vitals=self._last_vitals,
+            multicast=lambda: self._network.discovery.status,
+        )
+        state = data_dir.path / "state.db"
+        return Inspection(checksum=checksum, members=members, mesh=mesh, state=state)
+
+    def _last_vitals(self) -> Vitals | None:
+        heard = self._vitals.get(self._network.node_id)
+        return heard.vitals if heard else None
 
     def _make_stewardship(self, data_dir: DataDir, status: ClusterStatus) -> Stewardship:
         node_id, consensus = self._network.node_id, self._consensus

@@ -1,4 +1,4 @@
-"""The calls that look closer: whether all nodes hold the same state."""
+"""The calls that look closer: what ails the cluster, and whether all nodes hold the same state."""
 
 from starlette.responses import Response
 
@@ -13,4 +13,12 @@ async def checksum(call: Call) -> Response:
     return answer(await call.service.inspection.compare())
 
 
-ROWS = (Row("POST", f"{PREFIX}/checksum", checksum, "Compare the state of all nodes", _COMPARED),)
+async def doctor(call: Call) -> Response:
+    """Examine the cluster, from every node of it."""
+    return answer({"findings": await call.service.inspection.findings()})
+
+
+ROWS = (
+    Row("GET", f"{PREFIX}/doctor", doctor, "Examine the cluster", "findings"),
+    Row("POST", f"{PREFIX}/checksum", checksum, "Compare the state of all nodes", _COMPARED),
+)

@@ -148,6 +148,10 @@ class InspectionService(Protocol):
         """
         ...
 
+    async def findings(self) -> list[Document]:
+        """Answer `level, area, text, advice, subject` of all that was examined, good or bad."""
+        ...
+
 
 class NodeService(Protocol):
     """A node as the outside sees it. Ids may be given as unique prefixes everywhere.

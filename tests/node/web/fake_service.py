@@ -100,6 +100,9 @@ class FakeInspection:
     async def compare(self) -> Document:
         return self.verdict
 
+    async def findings(self) -> list[Document]:
+        return [{"level": "ok", "area": "clock", "text": "fine", "advice": "", "subject": ""}]
+
 
 @dataclass
 class FakeSteward:
