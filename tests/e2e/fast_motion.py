@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from paceline.errors import PacelineError
+from paceline.errors import Conflict, PacelineError
 from tests.e2e.cluster import wait_for
 from tests.e2e.machines import Fleet, History, Machine, check, fleet, submitting
 from tests.rigs.lan import Lan, unavailable
@@ -24,6 +24,8 @@ from tests.rigs.lan import Lan, unavailable
 AWAY_LIMIT = 2
 """Of five: a majority is always connected."""
 SERVED_S = 45.0
+LEAVE_S = 2.0
+PATIENCE_S = 30.0
 PAUSE_S = (0.1, 1.5)
 QUICK_LEASES = ("--lease-ms", "3000", "--grace-ms", "1000")
 
@@ -40,7 +42,7 @@ class Day:
         self.longest_wait_s = 0.0
 
     def act(self) -> None:
-        """One action: somebody comes back, or goes in one of five ways."""
+        """One action: somebody comes back, or goes in one of many ways."""
         self._number += 1
         full = len(self._ways_back) >= AWAY_LIMIT
         if self._ways_back and (full or self._lots.random() < 0.4):
@@ -58,7 +60,9 @@ class Day:
         self._machines.wait_converged()
 
     def _go(self, machine: Machine) -> None:
-        ways = (self._stop, self._kill, self._power_off, self._sleep, self._cut, self._half_cut)
+        ways = [self._stop, self._kill, self._power_off, self._sleep, self._cut, self._half_cut]
+        if not self._ways_back:  # with two away, a third could not be spared
+            ways.append(self._leave)
         way = self._lots.choice(ways)
         self._tell(f"{machine.name}: {way.__name__.strip('_')}")
         self._ways_back[machine.host] = way(machine)
@@ -94,6 +98,24 @@ class Day:
     def _stop(self, machine: Machine) -> Callable[[], None]:
         machine.stop()
         return lambda: self._start(machine)
+
+    def _leave(self, machine: Machine) -> Callable[[], None]:
+        """It goes for good, and comes back as another node that knows nothing."""
+        assert machine.process is not None
+        try:
+            machine.client.post("node/leave", {"timeout_s": LEAVE_S})
+        except Conflict as error:  # it is the only one who is trusted
+            self._tell(f"{machine.name}: may not leave, and stops: {error}")
+            return self._stop(machine)
+        machine.process.wait(timeout=PATIENCE_S)
+
+        def back() -> None:
+            options = machine.options
+            machine.options = [*options, "--anew"]
+            self._start(machine)
+            machine.options = options
+
+        return back
 
     def _kill(self, machine: Machine) -> Callable[[], None]:
         machine.kill()
