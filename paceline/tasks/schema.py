@@ -1,23 +1,6 @@
-"""The file `state.db`: the replicated state as SQLite tables.
+"""The file `state.db`: the replicated state as SQLite tables, which `tables` describes.
 
-The tables and column names are those of the seed's "Database Design", with these differences:
-
-- Times are integers, milliseconds since 1970 (UTC).
-- `attempts` is new: each try of a subtask, with its node, its fencing token and its outcome. So are
-  `requests`, which makes commands exactly-once, and `meta`, one row: how far the log is in.
-- A subtask's `dependencies` are rows of their own, by row number, so that a finished subtask finds
-  its dependents in one step. `unmet` counts those not completed and `not_before` holds a retry
-  back: "ready" is `status = 'pending' AND unmet = 0 AND not_before <= now`, one range of one index.
-- What was asked for (`subtask_specs`) stands apart from what changes, so that a change of status
-  rewrites a short row. Rows are numbered in the order of the log: what belongs together lies
-  together on the disk, and a commit costs the same whatever the size of the state.
-- `workers` has no `resources` and no `current_task`: the first changes with every heartbeat and
-  never enters the log, the second would be a list and is asked of `attempts`.
-- `cluster` and `members` are new: which cluster this is, the token that admits newcomers, and who
-  was admitted, is trusted, was revoked or has left. Who votes is no business of these tables: the
-  log's own membership entries say so.
-
-The file can be made again from the log and a snapshot, which is what its refusals say.
+It can be made again from the log and a snapshot, which is what its refusals say.
 """
 
 import contextlib
@@ -27,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from paceline.errors import CorruptStorage, StorageError, StorageFull
+from paceline.tasks.tables import MIGRATIONS
 
 APPLICATION_ID: Final = 0x50614C31
 """Marks the file as ours (`PaL1`); SQLite keeps it at offset 68."""
@@ -38,231 +22,6 @@ PAGE_BYTES: Final = 4096
 
 CACHE_KIB: Final = 16 * 1024
 BUSY_TIMEOUT_S: Final = 5.0
-
-_TABLES: Final = """
-CREATE TABLE meta (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    applied_index INTEGER NOT NULL,
-    applied_term INTEGER NOT NULL,
-    now_ms INTEGER NOT NULL,
-    last_log_id INTEGER NOT NULL,
-    requests_pruned INTEGER NOT NULL,
-    snapshot BLOB
-);
-INSERT INTO meta (id, applied_index, applied_term, now_ms, last_log_id, requests_pruned)
-VALUES (1, 0, 0, 0, 0, 0);
-
-CREATE TABLE requests (
-    entry_index INTEGER PRIMARY KEY,
-    request_id BLOB NOT NULL UNIQUE,
-    result BLOB NOT NULL
-);
-
-CREATE TABLE users (
-    user_id TEXT PRIMARY KEY,
-    username TEXT NOT NULL,
-    email TEXT,
-    created_at INTEGER NOT NULL
-) WITHOUT ROWID;
-
-CREATE TABLE tasks (
-    task_no INTEGER PRIMARY KEY,
-    task_id TEXT NOT NULL UNIQUE,
-    user_id TEXT REFERENCES users (user_id),
-    idempotency_key TEXT UNIQUE,
-    type TEXT NOT NULL,
-    status TEXT NOT NULL,
-    progress INTEGER NOT NULL,
-    subtask_count INTEGER NOT NULL,
-    completed_count INTEGER NOT NULL,
-    open_count INTEGER NOT NULL,
-    cancel_requested INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '',
-    checkpoint_frequency TEXT NOT NULL,
-    privacy_level TEXT NOT NULL,
-    priority INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
-    started_at INTEGER,
-    completed_at INTEGER,
-    tool_preferences TEXT NOT NULL,
-    task_metadata TEXT NOT NULL,
-    repository BLOB,
-    description TEXT NOT NULL
-);
-
-CREATE TABLE subtasks (
-    subtask_no INTEGER PRIMARY KEY,
-    subtask_id TEXT NOT NULL UNIQUE,
-    task_id TEXT NOT NULL REFERENCES tasks (task_id),
-    assigned_worker TEXT,
-    name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    unmet INTEGER NOT NULL,
-    not_before INTEGER NOT NULL DEFAULT 0,
-    task_priority INTEGER NOT NULL,
-    priority INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    failures INTEGER NOT NULL DEFAULT 0,
-    losses INTEGER NOT NULL DEFAULT 0,
-    deferrals INTEGER NOT NULL DEFAULT 0,
-    max_attempts INTEGER NOT NULL,
-    cancel_requested INTEGER NOT NULL DEFAULT 0,
-    recommended_tool TEXT NOT NULL,
-    complexity INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
-    assigned_at INTEGER,
-    completed_at INTEGER,
-    result TEXT,
-    reason TEXT NOT NULL DEFAULT '',
-    description TEXT NOT NULL
-);
-
-CREATE TABLE subtask_specs (
-    subtask_no INTEGER PRIMARY KEY,
-    spec BLOB NOT NULL
-);
-
-CREATE TABLE dependencies (
-    needs_no INTEGER NOT NULL,
-    subtask_no INTEGER NOT NULL,
-    PRIMARY KEY (needs_no, subtask_no)
-) WITHOUT ROWID;
-
-CREATE TABLE attempts (
-    attempt_no INTEGER PRIMARY KEY,
-    subtask_no INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    node_id TEXT NOT NULL,
-    tool TEXT NOT NULL,
-    status TEXT NOT NULL,
-    token INTEGER NOT NULL,
-    score REAL NOT NULL,
-    allocated_at INTEGER NOT NULL,
-    started_at INTEGER,
-    finished_at INTEGER,
-    result_status TEXT,
-    reason TEXT NOT NULL DEFAULT '',
-    text TEXT NOT NULL DEFAULT '',
-    output BLOB,
-    exit_code INTEGER,
-    usage TEXT,
-    cost_usd REAL,
-    duration_ms INTEGER,
-    log_tail TEXT NOT NULL DEFAULT '',
-    session TEXT NOT NULL DEFAULT '',
-    retryable_after_ms INTEGER,
-    details TEXT,
-    UNIQUE (subtask_no, attempt)
-);
-
-CREATE TABLE workers (
-    worker_id TEXT PRIMARY KEY,
-    machine_id TEXT NOT NULL UNIQUE,
-    machine_name TEXT NOT NULL,
-    address TEXT NOT NULL,
-    status TEXT NOT NULL,
-    drain INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '',
-    slots INTEGER NOT NULL,
-    version TEXT NOT NULL,
-    labels TEXT NOT NULL,
-    system_info TEXT NOT NULL,
-    available_tools TEXT NOT NULL,
-    registered_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL,
-    last_heartbeat INTEGER NOT NULL
-) WITHOUT ROWID;
-
-CREATE TABLE checkpoints (
-    checkpoint_id TEXT PRIMARY KEY,
-    task_id TEXT NOT NULL REFERENCES tasks (task_id),
-    subtask_id TEXT REFERENCES subtasks (subtask_id),
-    checkpoint_type TEXT NOT NULL,
-    status TEXT NOT NULL,
-    triggered_by TEXT NOT NULL,
-    checkpoint_data TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    resolved_at INTEGER
-) WITHOUT ROWID;
-
-CREATE TABLE corrections (
-    correction_id TEXT PRIMARY KEY,
-    checkpoint_id TEXT NOT NULL REFERENCES checkpoints (checkpoint_id),
-    feedback TEXT NOT NULL,
-    corrective_action TEXT NOT NULL,
-    created_at INTEGER NOT NULL
-) WITHOUT ROWID;
-
-CREATE TABLE evaluations (
-    evaluation_id TEXT PRIMARY KEY,
-    subtask_id TEXT NOT NULL REFERENCES subtasks (subtask_id),
-    overall_score REAL NOT NULL,
-    dimension_scores TEXT NOT NULL,
-    details TEXT NOT NULL,
-    needs_checkpoint INTEGER NOT NULL,
-    created_at INTEGER NOT NULL
-) WITHOUT ROWID;
-
-CREATE TABLE activity_logs (
-    log_id INTEGER PRIMARY KEY,
-    task_id TEXT,
-    subtask_id TEXT,
-    worker_id TEXT,
-    action TEXT NOT NULL,
-    details TEXT NOT NULL,
-    timestamp INTEGER NOT NULL
-);
-"""
-
-_INDEXES: Final = """
-CREATE INDEX tasks_by_status ON tasks (status, created_at);
-CREATE INDEX subtasks_by_task ON subtasks (task_id, status);
-CREATE INDEX subtasks_by_worker ON subtasks (assigned_worker, status);
-CREATE INDEX workers_by_status ON workers (status, last_heartbeat);
-CREATE INDEX checkpoints_by_task ON checkpoints (task_id, status);
-CREATE INDEX activity_logs_by_task ON activity_logs (task_id, timestamp);
-
-CREATE INDEX tasks_by_age ON tasks (created_at);
-CREATE INDEX subtasks_ready
-    ON subtasks (not_before, task_priority DESC, priority DESC, subtask_no)
-    WHERE status = 'pending' AND unmet = 0;
-CREATE INDEX dependencies_by_subtask ON dependencies (subtask_no, needs_no);
-CREATE INDEX attempts_active ON attempts (node_id) WHERE finished_at IS NULL;
-CREATE INDEX evaluations_by_subtask ON evaluations (subtask_id, created_at);
-CREATE INDEX corrections_by_checkpoint ON corrections (checkpoint_id);
-"""
-
-_MEMBERSHIP: Final = """
-CREATE TABLE cluster (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    cluster_id TEXT NOT NULL,
-    token TEXT NOT NULL,
-    token_version INTEGER NOT NULL,
-    approve INTEGER NOT NULL,
-    created_at INTEGER NOT NULL,
-    recovered_at INTEGER
-);
-
-CREATE TABLE members (
-    node_id TEXT PRIMARY KEY,
-    public_key BLOB NOT NULL,
-    name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    trusted INTEGER NOT NULL,
-    admitted_at INTEGER,
-    admitted_by TEXT NOT NULL,
-    ended_at INTEGER,
-    ended_by TEXT NOT NULL DEFAULT '',
-    reason TEXT NOT NULL DEFAULT ''
-) WITHOUT ROWID;
-"""
-"""Who belongs, since version 2. `cluster` has one row once the cluster is founded."""
-
-_MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES, _MEMBERSHIP)
-"""The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
-that the digest covers other than by adding to it in the same release."""
 
 REMEDY: Final = (
     "move it aside together with its -wal and -shm files and start again: "
@@ -287,6 +46,18 @@ def open_writer(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def check_structure(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise CorruptStorage, and close the connection, if tables or pages are not in order."""
+    try:
+        with storage_errors(path):
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise CorruptStorage(f"{path} is damaged ({found}): {REMEDY}")
+    except BaseException:
+        connection.close()
+        raise
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
@@ -376,7 +147,7 @@ def _configure(connection: sqlite3.Connection) -> None:
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:
     """Bring the file to the current version, each step in its own transaction."""
-    for step, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+    for step, script in enumerate(MIGRATIONS[version:], start=version + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in _statements(script):
