@@ -33,7 +33,7 @@ import secrets
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from paceline import codec
@@ -43,6 +43,7 @@ from paceline.discovery.record import Contact, checked
 from paceline.errors import Busy, Conflict, PacelineError, ProtocolError
 from paceline.ids import NodeId
 from paceline.node.token import TokenKeys
+from paceline.tasks.commands import NEWEST_LEVEL
 
 PROTOCOL: Final = b"paceline admission 1"
 NONCE_BYTES: Final = 32
@@ -68,6 +69,8 @@ class Standing:
     """Empty: in none yet."""
     has_work: bool = False
     """Something was submitted to its cluster."""
+    level: int = 2
+    """The newest format level that its program knows (`tasks.levels`)."""
 
 
 # --- what travels ---------------------------------------------------------------------------------
@@ -193,9 +196,7 @@ def _standing(body: bytes) -> Standing:
     standing = codec.decode(Standing, body, BODY_LIMIT_BYTES)
     if len(standing.nonce) != NONCE_BYTES or len(standing.cluster_id) > CLUSTER_ID_LIMIT:
         raise ProtocolError("a standing that no node has")
-    return Standing(
-        checked(standing.contact), standing.nonce, standing.cluster_id, standing.has_work
-    )
+    return replace(standing, contact=checked(standing.contact))
 
 
 # --- the member -----------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ class Doorkeeper:
         if newcomer.contact.cluster_hint != keys.hint:
             raise Conflict("the cluster here has another token; `paceline token show` prints it")
         nonce = self._nonce(opening.body, self._clock.monotonic_ms(), secrets.token_bytes(8))
-        body = codec.encode(Standing(own, nonce, cluster_id, has_work))
+        body = codec.encode(Standing(own, nonce, cluster_id, has_work, NEWEST_LEVEL))
         return Challenge(body, _mac(keys, b"member", transcript(opening.body, body)))
 
     def verify(self, proof: Proof, keys: TokenKeys, *, cluster_id: str) -> Proven:
@@ -298,7 +299,8 @@ class Visit:
         self._own_id: NodeId = own.node_id
         self._keys = keys
         nonce = secrets.token_bytes(NONCE_BYTES)
-        self.opening = Opening(codec.encode(Standing(own, nonce, cluster_id, has_work)))
+        standing = Standing(own, nonce, cluster_id, has_work, NEWEST_LEVEL)
+        self.opening = Opening(codec.encode(standing))
 
     def meet(self, answer: Message) -> Met:
         """Check the member's proof. Raise WrongToken, ProtocolError, or Conflict for a refusal."""

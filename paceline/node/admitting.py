@@ -10,6 +10,7 @@ A stranger's hello is answered with what multicast tells anybody too, and nothin
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,7 @@ from paceline.node.replica_loop import ReplicaLoop
 from paceline.node.token import TokenKeys
 from paceline.node.twins import Identity
 from paceline.tasks import queries_members
-from paceline.tasks.commands import AdmitMember
+from paceline.tasks.commands import OLDEST_LEVEL, AdmitMember
 from paceline.tasks.model import MemberStatus
 
 ADMIT = "admit"
@@ -102,15 +103,23 @@ class Admitting:
         self._replicas: ReplicaLoop | None = None
         self._proposals: Proposals
         self._connection: sqlite3.Connection
+        self._level: Callable[[], int]
         calls.serve(ADMIT, self._serve_admit)
         calls.serve(PENDING, self._serve_pending)
         calls.serve(APPROVE, self._serve_approve)
 
     def attach(
-        self, replicas: ReplicaLoop, proposals: Proposals, connection: sqlite3.Connection
+        self,
+        replicas: ReplicaLoop,
+        proposals: Proposals,
+        connection: sqlite3.Connection,
+        level: Callable[[], int] = lambda: OLDEST_LEVEL,
     ) -> None:
-        """Take what decisions need; from now on newcomers can be admitted."""
-        self._proposals, self._connection = proposals, connection
+        """Take what decisions need; from now on newcomers can be admitted.
+
+        `level` answers the cluster's format level: who does not know it would stop at the log.
+        """
+        self._proposals, self._connection, self._level = proposals, connection, level
         self._replicas = replicas
 
     # --- at the door ------------------------------------------------------------------------------
@@ -171,6 +180,11 @@ class Admitting:
             return self._welcome()  # it looks in after a restart
         if its_cluster:
             raise Conflict("the newcomer belongs to another cluster already")
+        if proven.standing.level < self._level():
+            raise Conflict(
+                f"this cluster works at format level {self._level()}, and the newcomer's program "
+                f"knows {proven.standing.level}: update Paceline there, then join"
+            )
         leader = await self._leader(self._replicas)
         request = AdmitRequest(newcomer, proven.transcript, address)
         if leader == self._node_id:

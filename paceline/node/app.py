@@ -255,7 +255,7 @@ class Node:
         network, consensus = self._network, self._consensus
         connection = consensus.machine.connection
         follow_members(network.members, connection, consensus.progress)
-        network.admitting.attach(consensus.loop, self._proposals, connection)
+        network.admitting.attach(consensus.loop, self._proposals, connection, self._level.now)
         network.credentials.on_token(self._workshop.redactor.register)
         founding = network.credentials.found(
             connection=connection,

@@ -5,8 +5,8 @@ the node is away. All nodes work the same level out for themselves: a follower s
 what an older leader would only understand in part, the leader before it writes the log. What needs
 more is refused, naming the nodes to update; all else goes on. See `tasks.levels`.
 
-A cluster does not go back to an older level by taking in an older node: newcomers of a level below
-the cluster's are not admitted, and a member that was set back to an older version stops at the
+A cluster does not go back to an older level by taking in an older node: `admitting` turns newcomers
+of a level below the cluster's away, and a member that was set back to an older version stops at the
 first entry that it does not know.
 """
 

@@ -80,3 +80,21 @@ def test_a_machine_that_was_set_back_stops_and_says_why(tmp_path: Path) -> None:
         node.start()
         wait_for("all to be back", nodes.settled, 60)
         compare_all(nodes)
+
+
+def test_an_older_program_is_told_to_be_updated_before_it_joins(tmp_path: Path) -> None:
+    with cluster(tmp_path, 1) as nodes:
+        member = nodes.nodes[0]
+        late = Node(
+            "late",
+            tmp_path / "late",
+            [*member.options, "--join", member.address],
+            OLDER,
+            dict(member.environment),
+        )
+        late.spawn()
+        try:
+            wait_for("the refusal", lambda: "update Paceline there" in late.log(), 60)
+            assert len(member.status()["members"]) == 1
+        finally:
+            late.kill()
