@@ -8,13 +8,14 @@ files, and its next start does the rest:
 2. At the start, with no other process or task at the files, they are looked through: a task in the
    state, or a submission in the log, and the mark is taken away and the cluster goes on.
 3. `cluster.json` is moved aside. From here on this node belongs to no cluster.
-4. Log, state and outbox are moved aside. Nothing is deleted.
+4. Log, state and outbox are moved aside, where those of a cluster given up earlier make room.
 5. The node asks around like any newcomer. Once it belongs to a cluster, the mark is stale.
 
 A crash after any of these is mended by the next start, which goes on where it was.
 """
 
 import contextlib
+import os
 import sqlite3
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,3 +113,15 @@ def _move_aside(data_dir: DataDir, pattern: str) -> None:
     for path in sorted(data_dir.path.glob(pattern)):
         target.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
         path.replace(target / path.name)
+    for directory in (target, data_dir.path):
+        _sync(directory)
+
+
+def _sync(directory: Path) -> None:
+    """Have the moves on the disk, in their order, before anything is built on them."""
+    if directory.exists():
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -42,6 +42,23 @@ def test_a_copy_may_go_on_where_the_original_has_ended(tmp_path: Path) -> None:
         wait_for("it to be taken for the node", nodes.settled, 60)
 
 
+def test_a_member_that_has_lost_its_log_is_not_let_in_again(tmp_path: Path) -> None:
+    """It could vote against what it has voted for; only as a new node may it come back."""
+    with cluster(tmp_path, 3) as nodes:
+        lost = nodes.followers()[0]
+        assert lost.stop() == 0
+        for name in ("cluster.json", "raft.db", "state.db"):
+            (lost.directory / name).unlink()
+        other = next(node for node in nodes.nodes if node is not lost)
+        lost.options = [*lost.options, "--join", other.address]
+        lost.spawn()
+        wait_for("a word about it", lambda: "is a member already" in lost.log(), 60)
+        assert "--anew" in lost.log()
+        assert not (lost.directory / "cluster.json").exists()
+        lost.kill()
+        completed(other, other.submit(PLAN))
+
+
 def test_a_copy_that_could_not_know_ends_when_it_does(tmp_path: Path) -> None:
     """The original hangs while the copy starts, and comes back."""
     with cluster(tmp_path, 3) as nodes:
