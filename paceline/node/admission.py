@@ -47,7 +47,7 @@ from paceline.tasks.commands import NEWEST_LEVEL
 
 PROTOCOL: Final = b"paceline admission 1"
 NONCE_BYTES: Final = 32
-MAC_BYTES: Final = 32
+TAG_BYTES: Final = 16
 NONCE_LIFE_MS: Final = 15_000
 """A challenge is answered at once or never; the clock is the challenger's own."""
 USED_LIMIT: Final = 4096
@@ -124,8 +124,8 @@ class JoinAnswer:
     cluster_id: str = ""
     members: tuple[Contact, ...] = ()
     pending: bool = False
-    fresh: bool = False
-    """Of a pending one: this very exchange is the one whose code a person is asked to compare."""
+    listed: bytes = b""
+    """Of a pending one: the tag of the exchange whose code a person is asked to compare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,11 @@ def transcript(opening: bytes, challenge: bytes) -> bytes:
         digest.update(struct.pack(">I", len(body)))
         digest.update(body)
     return digest.digest()
+
+
+def tag(heard: bytes) -> bytes:
+    """Answer by what the two sides of an exchange may call it; it tells nothing of its code."""
+    return hashlib.sha256(b"paceline exchange\0" + heard).digest()[:TAG_BYTES]
 
 
 def _mac(keys: TokenKeys, label: bytes, *parts: bytes) -> bytes:
@@ -330,7 +335,7 @@ class Visit:
             verdict.cluster_id,
             members,
             verdict.pending,
-            verdict.fresh,
+            verdict.listed,
         )
 
 

@@ -43,6 +43,7 @@ from paceline.node.admission import (
     WhoIsThere,
     WrongToken,
     decode_message,
+    tag,
 )
 from paceline.node.approval import Approvals, Pending, approval_code
 from paceline.node.calls import Calls
@@ -241,14 +242,18 @@ class Admitting:
         )
 
     async def _ask_a_person(self, request: AdmitRequest, admitted_by: NodeId) -> JoinAnswer:
-        newcomer = request.contact
-        fresh = not self._approvals.seen(newcomer.node_id)
-        if fresh:
-            code = await approval_code(request.transcript)
-            self._approvals.add(Pending(newcomer, code, request.address, admitted_by))
-            log.warning("a newcomer waits for approval", node_id=newcomer.node_id, code=code)
+        listed = self._approvals.seen(request.contact.node_id)
+        if listed is None:
+            listed = await self._list(request, admitted_by)
         reason = "a person must confirm it: `paceline approve` on any member"
-        return JoinAnswer(False, reason, self._members.cluster_id, pending=True, fresh=fresh)
+        return JoinAnswer(False, reason, self._members.cluster_id, pending=True, listed=listed.tag)
+
+    async def _list(self, request: AdmitRequest, admitted_by: NodeId) -> Pending:
+        newcomer, heard = request.contact, request.transcript
+        code = await approval_code(heard)
+        log.warning("a newcomer waits for approval", node_id=newcomer.node_id, code=code)
+        pending = Pending(newcomer, code, request.address, admitted_by, tag(heard))
+        return self._approvals.add(pending)
 
     async def _let_in(self, replicas: ReplicaLoop, newcomer: Contact, admitted_by: NodeId) -> None:
         """Write it into the log, then make it a learner; membership changes one step at a time.

@@ -9,7 +9,8 @@ Such a one could try to make the two codes equal, by choosing its nonce to the n
 has 40 bits, and each try costs a scrypt of 50 ms, while the newcomer waits for seconds only.
 
 The list is the leader's own and in its memory. A newcomer asks again every moment; if another node
-leads by then, or the entry is too old, it is listed anew, under the code of that exchange.
+leads by then, or the entry is too old, it is listed anew, under the code of that exchange. Each
+answer says which exchange that was, so that one answer that is lost does not lose the code.
 """
 
 import asyncio
@@ -55,6 +56,8 @@ class Pending:
     """Where its request came from."""
     admitted_by: NodeId
     """The member that saw its proof."""
+    tag: bytes = b""
+    """Of the exchange that the code is of, so that the newcomer can tell which that was."""
 
     def document(self) -> dict[str, Any]:
         """Answer it for people and programs."""
@@ -80,21 +83,27 @@ class Approvals:
         self._clock = clock
         self._waiting: OrderedDict[NodeId, _Waiting] = OrderedDict()
 
-    def seen(self, node_id: NodeId) -> bool:
-        """Take note that a newcomer asks again. Answer whether it was on the list."""
+    def seen(self, node_id: NodeId) -> Pending | None:
+        """Take note that a newcomer asks again. Answer how it is on the list, if it is."""
         self._forget_old()
         waiting = self._waiting.get(node_id)
-        if waiting is not None:
-            waiting.seen_ms = self._clock.monotonic_ms()
-        return waiting is not None
+        if waiting is None:
+            return None
+        waiting.seen_ms = self._clock.monotonic_ms()
+        return waiting.pending
 
-    def add(self, pending: Pending) -> None:
-        """Put a newcomer on the list. Raise Busy if it is full."""
-        self._forget_old()
+    def add(self, pending: Pending) -> Pending:
+        """Put a newcomer on the list, and answer how it is on it. Raise Busy if it is full.
+
+        One that is on it stays as it is: it may have asked twice while a code was being made.
+        """
+        if (known := self.seen(pending.contact.node_id)) is not None:
+            return known
         if len(self._waiting) >= PENDING_LIMIT:
             raise Busy("too many newcomers wait for approval; try again later")
         now_ms = self._clock.monotonic_ms()
         self._waiting[pending.contact.node_id] = _Waiting(pending, now_ms, now_ms)
+        return pending
 
     def find(self, wanted: str) -> Pending:
         """Answer who has that code, or that id (or a prefix of it), or that name.

@@ -10,6 +10,7 @@ was given and the nodes that discovery finds with its own cluster hint.
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -28,6 +29,7 @@ from paceline.node.admission import (
     Visit,
     WrongToken,
     decode_message,
+    tag,
 )
 from paceline.node.approval import approval_code
 from paceline.node.greeting import greet, join
@@ -40,6 +42,8 @@ PAUSE_S = 0.2
 GREET_TIMEOUT_S = 1.0
 CHALLENGE_TIMEOUT_S = 3.0
 JOIN_TIMEOUT_S = 12.0
+EXCHANGES_LIMIT = 1024
+"""So many of its own exchanges a newcomer remembers while it waits for a person."""
 FRESH_MS = 10_000
 """A node not heard of for longer does not count as still looking."""
 log = structlog.get_logger(__name__)
@@ -104,6 +108,8 @@ class Founding:
         self._clock = clock
         self._around = Surroundings(unanswered=set(self._addresses))
         self._told: dict[str, str] = {}
+        self._exchanges: OrderedDict[bytes, bytes] = OrderedDict()
+        self._shown = b""
 
     @staticmethod
     def alone() -> Settled:
@@ -171,6 +177,7 @@ class Founding:
             if self._gave_up and met.standing.cluster_id == self._gave_up:
                 return None
             self._around.cluster_ms = self._clock.monotonic_ms()
+            self._remember(met)
             answer = visit.judge(met, await ask(address, met.proof, JOIN_TIMEOUT_S))
         except PacelineError as error:
             if isinstance(error, WrongToken) and address in self._addresses:
@@ -178,14 +185,21 @@ class Founding:
             self._tell(address, str(error))
             return None
         if not answer.accepted:
-            await self._wait_for(address, answer, met)
+            await self._wait_for(address, answer)
             return None
         return Settled(answer.cluster_id, founded=False, members=answer.members)
 
-    async def _wait_for(self, address: str, answer: JoinAnswer, met: Met) -> None:
-        """Say why we are not in, and to whom a person has to show which code."""
-        if answer.pending and answer.fresh:
-            code = await approval_code(met.transcript)
+    def _remember(self, met: Met) -> None:
+        self._exchanges[tag(met.transcript)] = met.transcript
+        if len(self._exchanges) > EXCHANGES_LIMIT:
+            self._exchanges.popitem(last=False)
+
+    async def _wait_for(self, address: str, answer: JoinAnswer) -> None:
+        """Say why we are not in, and which code a person has to compare."""
+        heard = self._exchanges.get(answer.listed)
+        if answer.pending and heard is not None and answer.listed != self._shown:
+            self._shown = answer.listed
+            code = await approval_code(heard)
             self._tell(
                 "",
                 f"a person must confirm this node: `paceline approve {code}` on any "

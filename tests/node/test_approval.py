@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_both_sides_of_an_exchange_have_the_same_code_and_others_another() -> No
 def test_one_is_found_however_it_is_called(said: str) -> None:
     approvals = Approvals(clock=ManualClock())
     waiting = pending()
-    approvals.add(waiting)
+    assert approvals.add(waiting) == waiting
     assert approvals.find(said) == waiting
     assert approvals.find(waiting.contact.node_id[:6]) == waiting
 
@@ -73,6 +74,16 @@ def test_who_no_longer_asks_is_forgotten_and_nobody_waits_for_ever() -> None:
         approvals.seen(patient.contact.node_id)
         clock.advance(SILENCE_MS)
     assert approvals.documents() == []
+
+
+def test_who_asks_twice_at_once_is_listed_once_under_its_first_code() -> None:
+    approvals = Approvals(clock=ManualClock())
+    first = pending()
+    second = replace(first, code="aaaa-bbbb")
+    assert approvals.seen(first.contact.node_id) is None
+    assert approvals.add(first) == approvals.add(second) == first
+    assert approvals.seen(first.contact.node_id) == first
+    assert len(approvals.documents()) == 1
 
 
 def test_the_list_is_bounded() -> None:
