@@ -26,6 +26,12 @@ from paceline.node.replica_loop import ReplicaLoop
 log = structlog.get_logger(__name__)
 
 INTERVAL_S = 0.25
+DEPARTING_INTERVAL_S = 0.05
+"""Between looks while somebody waits to go."""
+HAND_OVER_MS = 2_000
+"""So long a transfer of the lead may take before another heir is tried."""
+SETTLED_MS = 3_000
+"""So long a new leader does not say that others are missing: it may just not have heard yet."""
 STABLE_MS = 500
 """For so long a learner must have been caught up and alive."""
 LAG_ENTRIES = 100
@@ -88,6 +94,8 @@ class Autopilot:
         self._wake = asyncio.Event()
         self._looked = asyncio.Event()
         self._term = 0
+        self._leads_since_ms = 0
+        self._handed_over_ms: int | None = None
 
     def wake(self) -> None:
         """Look now: somebody is to go, or has been revoked."""
@@ -103,11 +111,15 @@ class Autopilot:
             self._looked.set()
             self._looked.clear()
             try:
-                async with asyncio.timeout(INTERVAL_S):
+                async with asyncio.timeout(self._interval_s):
                     await self._wake.wait()
             except TimeoutError:
                 continue
             self._wake.clear()
+
+    @property
+    def _interval_s(self) -> float:
+        return DEPARTING_INTERVAL_S if self._departing else INTERVAL_S
 
     # --- departures -------------------------------------------------------------------------------
 
@@ -121,7 +133,14 @@ class Autopilot:
             raise NotLeader(status.leader_id or None)
         if status.membership.joint:
             raise Unavailable("another change of the members is under way; try again in a moment")
-        return obstacle(self.situation(status), node_id, forced=forced)
+        reason = obstacle(self.situation(status), node_id, forced=forced)
+        if reason and len(status.membership.members) > 1 and not self._has_settled(status):
+            raise Unavailable(f"{reason}, as far as a leader of a moment knows")
+        return reason
+
+    def _has_settled(self, status: ReplicaStatus) -> bool:
+        led_ms = self._clock.monotonic_ms() - self._leads_since_ms
+        return status.term == self._term and led_ms >= SETTLED_MS
 
     @asynccontextmanager
     async def without_vote(self, node_id: NodeId) -> AsyncIterator[None]:
@@ -131,9 +150,9 @@ class Autopilot:
         caller limits the time.
         """
         self._departing[node_id] += 1
+        self.wake()
         try:
             while not self._votes_not(node_id):
-                self.wake()
                 await self._looked.wait()
             yield
         finally:
@@ -153,7 +172,8 @@ class Autopilot:
         """Answer what to do now, from this look and those before it."""
         if status.role != "leader" or status.term != self._term:
             self._steady, self._silent = Stopwatch(), Stopwatch()
-            self._term = status.term
+            self._term, self._leads_since_ms = status.term, self._clock.monotonic_ms()
+            self._handed_over_ms = None
         if status.role != "leader" or status.membership.joint:
             return None
         return decide(self.situation(status))
@@ -194,8 +214,12 @@ class Autopilot:
 
     def _hand_over(self, step: HandOver) -> None:
         """Start a transfer to the heir that is furthest; if it fails, the next look tries again."""
+        now_ms = self._clock.monotonic_ms()
+        if self._handed_over_ms is not None and now_ms - self._handed_over_ms < HAND_OVER_MS:
+            return
         peers = [peer for peer in self._replicas.status.peers if peer.node_id in step.heirs]
         if peers:
+            self._handed_over_ms = now_ms
             heir = max(peers, key=lambda peer: (peer.match, peer.node_id)).node_id
             log.info("hands over", to=heir, why=step.reason)
             self._replicas.replica.transfer(heir)

@@ -10,7 +10,15 @@ from paceline.consensus.config import PeerProgress
 from paceline.consensus.messages import Membership
 from paceline.consensus.replica import ReplicaStatus
 from paceline.errors import NotLeader, Unavailable
-from paceline.node.autopilot import LAG_ENTRIES, LINGER_MS, STABLE_MS, Autopilot, caught_up
+from paceline.node.autopilot import (
+    HAND_OVER_MS,
+    LAG_ENTRIES,
+    LINGER_MS,
+    SETTLED_MS,
+    STABLE_MS,
+    Autopilot,
+    caught_up,
+)
 from paceline.node.electorate import Change, HandOver
 from paceline.node.replica_loop import ReplicaLoop
 from tests.clocks import ManualClock
@@ -185,9 +193,26 @@ def test_who_has_left_may_linger_to_hear_of_it_but_never_votes_again() -> None:
     assert autopilot.next_step(status()) == Change(frozenset("a"), frozenset(), "revoked or left")
 
 
+def test_a_leader_of_a_moment_does_not_say_that_others_are_missing() -> None:
+    clock = ManualClock()
+    autopilot = pilot(clock, alive=lambda node_id: node_id != "c")
+    seen = status(membership=Membership(voters=("a", "b", "c")))
+    autopilot._replicas.status = seen
+    autopilot.next_step(seen)
+    assert autopilot.obstacle("c") == ""
+    with pytest.raises(Unavailable, match="c cannot be reached"):
+        autopilot.obstacle("b")
+    clock.advance(SETTLED_MS)
+    assert "c cannot be reached" in autopilot.obstacle("b")
+
+
 def test_obstacles_are_told_by_the_leader_only() -> None:
-    autopilot = pilot(ManualClock())
+    clock = ManualClock()
+    autopilot = pilot(clock)
+    autopilot.next_step(status())
+    clock.advance(SETTLED_MS)
     assert autopilot.obstacle("b") == ""
+    autopilot._replicas.status = status(match=-LAG_ENTRIES - 1)
     assert "ready to vote" in autopilot.obstacle("a")
     autopilot._replicas.status = status(role="follower")
     with pytest.raises(NotLeader):
@@ -231,6 +256,43 @@ def test_a_departing_voter_is_without_vote_inside_the_block_and_not_promoted() -
         assert voters_after(autopilot, clock, loop.status) == PROMOTED, "afterwards it may again"
 
     asyncio.run(scenario())
+
+
+def test_a_transfer_under_way_is_left_alone() -> None:
+    async def scenario() -> None:
+        clock = ManualClock()
+        loop = FixedLoop(clock=clock)
+        loop.status = status(membership=Membership(voters=("a", "b", "c")))
+        started: list[str] = []
+        loop.replica = Transfers(started)  # type: ignore[assignment]  # only `transfer` is used
+        autopilot = Autopilot(
+            replicas=loop,
+            alive=lambda node_id: True,
+            clock=clock,
+            max_voters=5,
+            replace_after_ms=REPLACE_MS,
+            revoked=frozenset,
+            left=frozenset,
+        )
+        step = HandOver(frozenset("bc"), "the leader is on its way out")
+        for _ in range(3):
+            await autopilot._make(step)
+        assert len(started) == 1
+        clock.advance(HAND_OVER_MS)
+        await autopilot._make(step)
+        assert len(started) == 2
+
+    asyncio.run(scenario())
+
+
+class Transfers:
+    """Takes note of what it is asked."""
+
+    def __init__(self, started: list[str]) -> None:
+        self.transfer = started.append
+
+    def pump(self) -> None:
+        """Have nothing to do."""
 
 
 def test_a_departing_leader_hands_over() -> None:
