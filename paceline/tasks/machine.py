@@ -23,7 +23,8 @@ from paceline.tasks.cut import Cuts
 from paceline.tasks.digest import digest
 from paceline.tasks.durability import Durability, sync_directory
 from paceline.tasks.effects import Change, Effects, Marks
-from paceline.tasks.schema import disk_error, open_writer
+from paceline.tasks.schema import REMEDY, check_structure, disk_error, open_writer
+from paceline.tasks.seal import break_seal, seal
 from paceline.tasks.snapshot import FileSnapshot, Meta, Source
 
 Listener = Callable[[Sequence[Change]], None]
@@ -58,7 +59,10 @@ class TaskMachine:
         self._tell_failed = failed or _raise
         self._broken = False
         snapshot.sweep(self._path)
+        sealed = break_seal(self._path, REMEDY)
         self._db = open_writer(self._path)
+        if not sealed:
+            check_structure(self._db, self._path)
         sync_directory(self._path.parent)
         self._marks = Marks.load(self._db)
         self._background = Background(call_soon)
@@ -208,6 +212,7 @@ class TaskMachine:
             return
         self._durability.close()
         self._db.close()
+        seal(self._path)
 
     def _failed(self, error: StorageError) -> None:
         """Write nothing more: neither a checkpoint nor, on closing, what is left."""

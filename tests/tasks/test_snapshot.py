@@ -224,7 +224,10 @@ def test_what_a_dead_process_left_over_is_swept_away(tmp_path: Path) -> None:
     for name in ("state.db.snapshot-9-1", "state.db.restore", "state.db.restore-wal"):
         (tmp_path / name).write_bytes(b"left over")
     TaskMachine(tmp_path / "state.db").close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["state.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "state.db",
+        "state.db-seal",
+    ]
 
 
 # --- durability -----------------------------------------------------------------------------------
@@ -384,9 +387,47 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path: Path, statement: str, word
     foreign.execute(statement)
     foreign.commit()
     foreign.close()
+    (tmp_path / "state.db-seal").unlink()
     with pytest.raises(CorruptStorage, match=words) as caught:
         TaskMachine(path)
     assert "move it aside" in str(caught.value)
+
+
+@pytest.mark.parametrize("pages", [0, 1])
+def test_a_file_that_changed_after_it_was_closed_is_refused(
+    drive: Driver, tmp_path: Path, pages: int
+) -> None:
+    some_work(drive)
+    drive.machine.close()
+    path = tmp_path / "state.db"
+    data = bytearray(path.read_bytes())
+    at = data.index(b"n1", pages * 4096)
+    data[at] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptStorage, match="not what it was when it was closed"):
+        TaskMachine(path)
+    data[at] ^= 1
+    path.write_bytes(data)
+    TaskMachine(path).close()
+
+
+def test_a_file_that_was_moved_aside_is_not_missed(drive: Driver, tmp_path: Path) -> None:
+    """The advice is to move it aside and start again; its seal may stay behind."""
+    some_work(drive)
+    drive.machine.close()
+    (tmp_path / "state.db").rename(tmp_path / "aside")
+    machine = TaskMachine(tmp_path / "state.db")
+    assert machine.applied_index == 0
+    machine.close()
+
+
+def test_a_file_that_was_cut_off_is_refused_after_a_crash(drive: Driver, tmp_path: Path) -> None:
+    some_work(drive)
+    drive.machine.make_durable(lambda index: None)
+    whole = (tmp_path / "state.db").read_bytes()
+    (tmp_path / "cut.db").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptStorage, match=r"cut\.db is damaged"):
+        TaskMachine(tmp_path / "cut.db")
 
 
 def test_somebodys_database_is_left_alone(tmp_path: Path) -> None:
