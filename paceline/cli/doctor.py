@@ -19,13 +19,14 @@ _MARKS = {"ok": "ok", "warning": "warn", "problem": "PROBLEM"}
 @options.data_dir
 @options.as_json
 @click.option("--compare", is_flag=True, help="Also compare the state of all nodes, row by row.")
+@click.option("--no-mdns", is_flag=True, help="Send nothing by multicast.")
 @click.pass_context
-def doctor(ctx: click.Context, data_dir: Path, as_json: bool, compare: bool) -> None:
+def doctor(ctx: click.Context, data_dir: Path, as_json: bool, compare: bool, no_mdns: bool) -> None:
     """Examine this machine, its data and, if a node runs here, the whole cluster.
 
     Exit status 1 if there is a problem; warnings alone leave it at 0.
     """
-    findings = [*_here(data_dir), *_of_cluster(data_dir)]
+    findings = [*_here(data_dir, mdns=not no_mdns), *_of_cluster(data_dir)]
     if compare:
         findings += _compared(data_dir)
     counts = {level: sum(each["level"] == level for each in findings) for level in _MARKS}
@@ -37,12 +38,12 @@ def doctor(ctx: click.Context, data_dir: Path, as_json: bool, compare: bool) -> 
     ctx.exit(1 if counts["problem"] else 0)
 
 
-def _here(data_dir: Path) -> list[Document]:
+def _here(data_dir: Path, *, mdns: bool) -> list[Document]:
     from dataclasses import asdict  # noqa: PLC0415 - a node's modules take time to import
 
     from paceline.node.doctor import local  # noqa: PLC0415
 
-    return [asdict(each) for each in local.examine(data_dir)]
+    return [asdict(each) for each in local.examine(data_dir, mdns=mdns)]
 
 
 def _of_cluster(data_dir: Path) -> list[Document]:

@@ -5,7 +5,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from paceline.errors import Conflict, InputError, InvalidPlan, NotFound, PacelineError
+from paceline.errors import (
+    Conflict,
+    InputError,
+    InvalidPlan,
+    NotFound,
+    PacelineError,
+    TimedOut,
+)
 from paceline.node.web.ports import (
     Document,
     EventQuery,
@@ -96,12 +103,16 @@ class FakeInspection:
     """Says what a test wants it to say."""
 
     verdict: Document = field(default_factory=lambda: {"index": 7, "equal": True})
+    found: list[Document] | None = field(default_factory=list)
+    """None = it cannot be examined."""
 
     async def compare(self) -> Document:
         return self.verdict
 
     async def findings(self) -> list[Document]:
-        return [{"level": "ok", "area": "clock", "text": "fine", "advice": "", "subject": ""}]
+        if self.found is None:
+            raise TimedOut("the others did not answer")
+        return self.found
 
 
 @dataclass
