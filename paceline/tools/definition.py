@@ -114,7 +114,8 @@ class EventRule:
     error: str = ""
     """Words of a failure."""
     http: str = ""
-    """The status that the service's API gave."""
+    """The status that the service's API gave, and its header of that name."""
+    retry_after: str = ""
     reason: str = ""
     """A word for how it ended, for the rules of `statuses`."""
     failed: str | bool = False

@@ -274,6 +274,7 @@ _EVENT: dict[str, checks.Check] = {
     "session": checks.dotted_path,
     "error": checks.dotted_path,
     "http": checks.dotted_path,
+    "retry_after": checks.dotted_path,
     "reason": checks.dotted_path,
     "failed": checks.path_or_truth,
     "denied": checks.dotted_path,

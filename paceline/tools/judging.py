@@ -23,11 +23,18 @@ from paceline.tools.events import Limit, LimitKind
 from paceline.tools.limits import recognise
 from paceline.tools.reading import Findings
 
-REASON_LIMIT = 2000
+REASON_LIMIT = 1500
 """Characters of the program's own words in a message."""
+
+REASON_LINES = 6
 
 WORDS_LIMIT = 16 * 1024
 """Characters in which patterns are looked for."""
+
+_NOISE = re.compile(
+    r"^\s+at |^warning\b|^node:|retrying with backoff|\bripgrep\b|mode is enabled", re.I
+)
+"""Lines of stack traces and greetings: not why a program failed."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -97,10 +104,10 @@ def _failure(definition: Definition, ended: Ended, now: datetime) -> Judgement:
     words, http = _words(definition, ended), _http(definition, ended)
     if rule := _rule(definition, ended, words, http):
         return _by_rule(definition, ended, rule, now)
-    limit = recognise(words, now=now, http=http)
+    limit = recognise(words, now=now, http=http, retry_after=ended.findings.retry_after)
     if limit is not None:
         return _limited(definition, ended, limit)
-    title, said = definition.title, _shown(words)
+    title, said = definition.title, _shown(ended)
     if http in (401, 403):
         advice = _access_advice(definition)
         return Judgement(
@@ -117,12 +124,13 @@ def _by_rule(definition: Definition, ended: Ended, rule: StatusRule, now: dateti
     words, http = _words(definition, ended), _http(definition, ended)
     limit = None
     if rule.status is ResultStatus.QUOTA:
-        found = recognise(words, now=now, http=http)
+        retry_after = ended.findings.retry_after
+        found = recognise(words, now=now, http=http, retry_after=retry_after)
         limit = found or Limit(LimitKind.RATE)
     message = rule.message or _ending(definition, ended)
     if rule.status is ResultStatus.AUTH and not rule.message:
         message = f"the service refuses it. {_access_advice(definition)}"
-    said = _shown(words)
+    said = _shown(ended)
     return Judgement(rule.status, f"{definition.title}: {message}\n{said}".strip(), limit)
 
 
@@ -138,7 +146,7 @@ def _limited(definition: Definition, ended: Ended, limit: Limit) -> Judgement:
     status = ResultStatus.QUOTA
     if limit.kind is LimitKind.OVERLOAD:
         status = ResultStatus.ERROR
-    said = _shown(_words(definition, ended))
+    said = _shown(ended)
     return Judgement(status, f"{definition.title}: {what}.\n{said}".strip(), limit)
 
 
@@ -202,14 +210,18 @@ def _ending(definition: Definition, ended: Ended) -> str:
     return f"failed with exit status {code}" if code else "failed"
 
 
-def _shown(words: str) -> str:
-    """Answer the end of the words, where programs say why they gave up."""
-    words = words.strip()
-    return words if len(words) <= REASON_LIMIT else f"[...] {words[-REASON_LIMIT:]}"
+def _shown(ended: Ended) -> str:
+    """Answer the end of what tells why: the output's errors, else standard error without noise."""
+    findings = ended.findings
+    said = findings.errors or (findings.text if findings.failed else "") or ended.stderr
+    lines = _ANSI.sub("", said or findings.text).splitlines()
+    told = [line.strip() for line in lines if line.strip() and not _NOISE.search(line)]
+    last = list(dict.fromkeys(reversed(told)))[:REASON_LINES]
+    return "\n".join(reversed(last))[-REASON_LIMIT:]
 
 
 def _said(ended: Ended) -> str:
-    return _shown(ended.findings.text) or "nothing"
+    return ended.findings.text[-REASON_LIMIT:] or "nothing"
 
 
 def duration(milliseconds: int) -> str:

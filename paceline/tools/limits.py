@@ -35,7 +35,9 @@ _USAGE = re.compile(
 _RATE = re.compile(
     r"rate[ _-]?limit|too many requests|\bHTTP 429\b|\bstatus(?: code)?:? 429\b", re.I
 )
-_OVERLOAD = re.compile(r"overloaded|over capacity|service unavailable|at capacity", re.I)
+_OVERLOAD = re.compile(
+    r"overloaded|over capacity|service unavailable|at capacity|high demand", re.I
+)
 
 
 def recognise(

@@ -54,6 +54,7 @@ class Findings:
     usage: dict[str, int] = field(default_factory=dict)
     reported_usd: float | None = None
     http: int | None = None
+    retry_after: str = ""
     reason: str = ""
     errors: str = ""
     denials: list[str] = field(default_factory=list)
@@ -198,6 +199,7 @@ class Reader:
         failed = rule.failed if isinstance(rule.failed, bool) else bool(dig(row, rule.failed))
         findings.failed = findings.failed or failed
         findings.session = as_text(dig(row, rule.session)) or findings.session
+        findings.retry_after = as_text(dig(row, rule.retry_after)) or findings.retry_after
         findings.reason = as_text(dig(row, rule.reason)) or findings.reason
         if error := as_text(dig(row, rule.error)):
             findings.errors = f"{findings.errors}\n{error}".strip("\n")[-ERRORS_LIMIT:]
