@@ -5,9 +5,11 @@ it: binary files, links and very large files are named, with what they are, but 
 """
 
 import difflib
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 FILE_LIMIT_BYTES = 1024 * 1024
@@ -15,6 +17,9 @@ FILE_LIMIT_BYTES = 1024 * 1024
 
 CHANGE_LIMIT_BYTES = 16 * 1024 * 1024
 """Of both sides of all files together; the files after it count as too large."""
+
+LINE_LIMIT_BYTES = 5000
+"""Of a program's text. Longer ones are generated, or hide something, and slow every parser down."""
 
 FILES_LIMIT = 2000
 
@@ -36,6 +41,8 @@ class Kind(StrEnum):
     SYMLINK = "symlink"
     SUBMODULE = "submodule"
     TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+    """A program with a line of more than LINE_LIMIT_BYTES: nobody reads that, nor do we."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +82,9 @@ class FileChange:
 
     def touches(self, first: int, last: int) -> bool:
         """Answer whether any line from `first` to `last`, both included, is new."""
-        if last - first < len(self.added):
-            return any(line in self.added for line in range(first, last + 1))
-        return any(first <= line <= last for line in self.added)
+        lines = _in_order(self.added)
+        at = bisect_left(lines, first)
+        return at < len(lines) and lines[at] <= last
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +119,11 @@ def split_lines(text: str) -> list[str]:
     r"""Answer the lines as git counts them: a form feed or U+2028 does not end one, `\n` does."""
     lines = text.split("\n")
     return lines[:-1] if lines[-1] == "" else lines
+
+
+@lru_cache(maxsize=256)
+def _in_order(lines: frozenset[int]) -> tuple[int, ...]:
+    return tuple(sorted(lines))
 
 
 def from_texts(before: Mapping[str, str], after: Mapping[str, str]) -> Change:

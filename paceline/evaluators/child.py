@@ -38,6 +38,7 @@ def main(request_path: str, answer_path: str) -> None:
 
 
 async def _judge(request: dict[str, Any]) -> dict[str, Any]:
+    sys.path += [part for part in request["path"] if part not in sys.path]
     evaluator = Registry(request["path"]).make(request["name"], request["options"])
     change = documents.read_change(request["change"])
     context = documents.read_context(request["context"])

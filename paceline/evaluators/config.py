@@ -127,9 +127,9 @@ class _Reader:
             root = tomllib.loads(self._text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             place = _TOML_LINE.search(str(error))
-            words = _TOML_LINE.sub("", str(error)).strip()
-            line = f"line {place[1]}: " if place else ""
-            raise InvalidSettings(f"{self._source}, {line}{words}") from None
+            words = str(error).partition(" (at ")[0]
+            line = place[1] if place else self._text.rstrip().count("\n") + 1
+            raise InvalidSettings(f"{self._source}, line {line}: {words}") from None
         self._lines = toml_lines(self._text)
         return root
 

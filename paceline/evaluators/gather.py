@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paceline.errors import InputError
+from paceline.evaluators.analysis.languages import is_code
 from paceline.evaluators.change import (
     CHANGE_LIMIT_BYTES,
     FILE_LIMIT_BYTES,
     FILES_LIMIT,
+    LINE_LIMIT_BYTES,
     Change,
     FileChange,
     Kind,
@@ -269,7 +271,7 @@ def _change(
 
 
 def _unread(file: FileChange) -> bool:
-    return file.kind in (Kind.BINARY, Kind.TOO_LARGE)
+    return file.kind in (Kind.BINARY, Kind.TOO_LARGE, Kind.UNREADABLE)
 
 
 def _file(
@@ -305,4 +307,7 @@ def _kind(entry: _Entry, before: bytes | None, after: bytes | None) -> Kind:
     seen = before if entry.status is Status.DELETED else after
     if seen is None:
         return Kind.TOO_LARGE
-    return Kind.BINARY if is_binary(seen) else Kind.TEXT
+    if is_binary(seen):
+        return Kind.BINARY
+    long = is_code(shown(entry.path)) and max(map(len, seen.split(b"\n"))) > LINE_LIMIT_BYTES
+    return Kind.UNREADABLE if long else Kind.TEXT

@@ -8,7 +8,7 @@ whose language is not known gives its words, without what looks like a comment.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from paceline.evaluators.analysis.functions import (
@@ -156,12 +156,12 @@ def _of_code(file: FileChange, language: Language, evidence: Evidence, lines: se
 
 def _take_around(file: FileChange, language: Language, evidence: Evidence, lines: set[int]) -> None:
     """Take the names of the functions and classes that the effective lines stand in."""
+    effective = replace(file, added=frozenset(lines))
     for node in walk(parse(file.new or "", language).root_node):
-        name = node.child_by_field_name("name")
-        first, last = first_line(node), last_line(node)
-        if name is None or not any(first <= line <= last for line in lines):
+        if not node.type.endswith(("definition", "declaration", "declarator")):
             continue
-        if node.type.endswith(("definition", "declaration", "declarator")):
+        name, first = node.child_by_field_name("name"), first_line(node)
+        if name is not None and effective.touches(first, last_line(node)):
             evidence.names.setdefault(text_of(name).lower(), (file.path, first))
             for word in _WORDS.findall(text_of(name)):
                 evidence.stems.setdefault(stem(word), (file.path, first))

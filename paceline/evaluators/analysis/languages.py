@@ -30,6 +30,9 @@ class Language(StrEnum):
         return self in (Language.JAVASCRIPT, Language.TYPESCRIPT, Language.TSX)
 
 
+NODE_LIMIT_BYTES = 20_000
+"""Of the text of one node: nodes hold each other, so all their texts together are quadratic."""
+
 _LANGUAGES = {
     ".py": Language.PYTHON,
     ".pyi": Language.PYTHON,
@@ -132,8 +135,10 @@ def walk(node: "Node") -> Iterator["Node"]:
 
 
 def text_of(node: "Node | None") -> str:
-    """Answer the text that a node covers; empty for none."""
-    return (node.text or b"").decode("utf-8", "replace") if node is not None else ""
+    """Answer the text that a node covers, its beginning if it is long; empty for none."""
+    if node is None:
+        return ""
+    return (node.text or b"")[:NODE_LIMIT_BYTES].decode("utf-8", "replace")
 
 
 def first_line(node: "Node") -> int:

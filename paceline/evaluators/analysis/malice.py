@@ -83,9 +83,9 @@ _LINES: tuple[tuple[str, Severity, str, "re.Pattern[str]"], ...] = (
         CRITICAL,
         "a fixed word opens what should be checked",
         re.compile(
-            r"\b[\w.]*(password|passwd|pass|token|api_?key|secret|pin|otp|signature)\b\s*(==|===)\s*"
+            r"\b[\w.]{0,40}(password|passwd|pass|token|api_?key|secret|pin|otp|signature)\b\s*(==|===)\s*"
             r"[\"'`][^\"'`]{4,}[\"'`]"
-            r"|[\"'`][^\"'`\s]{4,}[\"'`]\s*(==|===)\s*[\w.]*(password|passwd|token|api_?key|secret)\b",
+            r"|[\"'`][^\"'`\s]{4,}[\"'`]\s*(==|===)\s*[\w.]{0,40}(password|passwd|token|api_?key|secret)\b",
             re.I,
         ),
     ),
@@ -164,9 +164,13 @@ def _by_kind(file: FileChange) -> Iterator[Flaw]:
     elif file.kind is Kind.SUBMODULE:
         message = "a submodule: its contents are not part of this change, and were not judged"
         yield Flaw(OPAQUE, 0, 0, message, MEDIUM)
-    elif file.kind is not Kind.TEXT and (file.suffix in _PROGRAMS or file.executable):
+    elif file.kind is not Kind.TEXT and _is_program(file):
         message = "a program that nobody can read: build it from its source instead"
         yield Flaw(OPAQUE, 0, 0, message, HIGH)
+
+
+def _is_program(file: FileChange) -> bool:
+    return file.suffix in _PROGRAMS or file.executable or is_code(file.path)
 
 
 def _leaves(path: str, target: str) -> bool:
