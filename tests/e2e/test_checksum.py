@@ -65,7 +65,7 @@ def test_a_changed_row_is_loud(tmp_path: Path) -> None:
         completed(nodes.nodes[0], nodes.nodes[0].submit(PLAN))
         odd = nodes.followers()[0]
         odd_id = odd.node_id
-        odd.stop()
+        odd.kill()  # what is closed in order is sealed, and would be refused at the start
         change_a_row(odd)
         odd.start()
         wait_for("all to be back", nodes.settled, 60)

@@ -27,7 +27,7 @@ from paceline.tasks.schema import open_reader
 
 AREA: Final = "data"
 LOG, STATE, OUTBOX = "raft.db", "state.db", "outbox.db"
-SUFFIXES: Final = ("", "-wal")
+SUFFIXES: Final = ("", "-wal", "-seal")
 JOIN_AGAIN: Final = (
     "move the data directory away and let this node join again; the others give it the state (the "
     "only node of a cluster: `paceline restore`)"
@@ -127,9 +127,9 @@ def _log(copy: Path) -> str:
 
 
 def _state(copy: Path) -> str:
-    _integrity(copy)
     machine = TaskMachine(copy, meta_type=SnapshotMeta)
     try:
+        _integrity_of(machine.connection, copy)
         return f"the state is whole, up to entry {machine.applied_index}"
     finally:
         machine.close()
