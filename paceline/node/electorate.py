@@ -20,10 +20,11 @@ In order of urgency:
 4. Where nobody can take its place, missing voters are taken out only if the cluster survives more
    failures without them: three of four or of five are better off as three of three, while two of
    three are not as two of two.
-5. Learners become voters as long as there are fewer than `max_voters`. The counts go 1, 2, 3, 5, 7:
-   an even number survives no more failures than the odd one below it, and needs one more answer for
-   each commit. Two are the exception, although either's failure then stops the cluster (`status`
-   warns): with two, what is acknowledged is on two disks.
+5. Learners become voters as long as there are fewer than `max_voters`, all that are ready in one
+   change. An even number survives no more failures than the odd one below it; it is accepted all
+   the same, since each further voter is a disk more that has what is acknowledged, and a voter that
+   is gone for long is taken out again (rules 3 and 4). With two, either's failure stops the cluster
+   (`status` warns).
 
 Nothing else is a reason: four healthy voters stay four, and a leader never demotes itself as long
 as it is wanted.
@@ -213,9 +214,8 @@ def _shrink(situation: Situation) -> Step | None:
 
 def _promote(situation: Situation) -> Step | None:
     room = situation.max_voters - len(situation.voters)
-    wanted = 2 if len(situation.voters) % 2 and len(situation.voters) > 1 else 1
-    entrants = _entrants(situation, wanted) if room >= wanted else frozenset()
-    if len(entrants) < wanted or not feasible(situation, situation.voters | entrants):
+    entrants = _entrants(situation, max(0, room))
+    if not entrants or not feasible(situation, situation.voters | entrants):
         return None
     return _changed(situation, situation.voters | entrants, "caught up")
 

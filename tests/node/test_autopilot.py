@@ -144,7 +144,7 @@ def test_a_new_term_starts_all_waits_anew() -> None:
 
 def test_a_voter_counts_as_missing_after_the_time_that_was_set() -> None:
     clock = ManualClock()
-    autopilot = pilot(clock, alive=lambda node_id: node_id != "c")
+    autopilot = pilot(clock, max_voters=3, alive=lambda node_id: node_id != "c")
     seen = status(membership=THREE_AND_A_LEARNER)
     autopilot.next_step(seen)
     clock.advance(REPLACE_MS - 1)
@@ -157,7 +157,7 @@ def test_a_voter_counts_as_missing_after_the_time_that_was_set() -> None:
 def test_a_voter_that_was_heard_of_meanwhile_is_not_missing() -> None:
     clock = ManualClock()
     silent = {"c"}
-    autopilot = pilot(clock, alive=lambda node_id: node_id not in silent)
+    autopilot = pilot(clock, max_voters=3, alive=lambda node_id: node_id not in silent)
     seen = status(membership=THREE_AND_A_LEARNER)
     autopilot.next_step(seen)
     clock.advance(REPLACE_MS - 1)

@@ -65,26 +65,27 @@ def decided(seen: Situation) -> tuple[frozenset[str], frozenset[str]] | None:
     [
         ("a", "b", 5, change("ab")),
         ("ab", "c", 5, change("abc")),
-        ("abc", "d", 5, None),
+        ("abc", "d", 5, change("abcd")),
         ("abc", "de", 5, change("abcde")),
         ("abc", "def", 5, change("abcde", "f")),
         ("abcd", "e", 5, change("abcde")),
         ("abcd", "", 5, None),
-        ("abc", "de", 4, None),
+        ("abc", "de", 4, change("abcd", "e")),
         ("abc", "de", 3, None),
         ("a", "bc", 1, None),
         ("a", "bc", 2, change("ab", "c")),
         ("abcde", "fg", 7, change("abcdefg")),
     ],
 )
-def test_the_counts_go_1_2_3_5_7(
+def test_learners_are_promoted_as_far_as_there_is_room(
     voters: str, learners: str, max_voters: int, expected: object
 ) -> None:
     assert decided(situation(voters, learners, max_voters=max_voters)) == expected
 
 
 def test_only_steady_learners_are_promoted_the_longest_first() -> None:
-    assert decided(situation("a", "bc", steady=("c", "b"))) == change("ac", "b")
+    assert decided(situation("a", "bc", steady=("c", "b"), max_voters=2)) == change("ac", "b")
+    assert decided(situation("a", "bc", steady=("c", "b"))) == change("abc")
     assert decided(situation("a", "bc", steady=())) is None
     assert decided(situation("a", "bc", silent="b", steady=("b", "c"))) == change("ac", "b")
 
@@ -98,7 +99,7 @@ def test_nobody_is_promoted_into_a_cluster_that_could_not_commit_it() -> None:
 
 
 def test_a_missing_voter_is_replaced_in_one_change_and_stays_a_learner() -> None:
-    seen = situation("abc", "d", silent="c", missing="c")
+    seen = situation("abc", "d", silent="c", missing="c", max_voters=3)
     assert decided(seen) == change("abd", "c")
     assert decided(replace(seen, missing=frozenset())) is None, "not before its time"
 
