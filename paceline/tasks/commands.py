@@ -292,32 +292,26 @@ def decode_envelope(data: bytes) -> Envelope:
     it changes the state of the others. Raise ProtocolError for what no version has written.
     """
     plain = unpack(data)
-    _require_known(plain)
     match plain:
-        case [_, bytes(request_id), int(basis), int(now_ms), str(origin), command, *rest]:
+        case [1, bytes(request_id), int(basis), int(now_ms), str(origin), command, *rest]:
             level = rest[0] if rest else 1
-            return Envelope(
-                request_id, basis, now_ms, origin, COMMANDS.from_plain(command), int(level)
-            )
-    raise ProtocolError("malformed log entry")
+            if COMMANDS.knows(command) and type(level) is int and level <= NEWEST_LEVEL:
+                command = COMMANDS.from_plain(command)
+                return Envelope(request_id, basis, now_ms, origin, command, level)
+    raise _why_not(plain)
 
 
-def _require_known(plain: object) -> None:
+def _why_not(plain: object) -> NewerFormat | ProtocolError:
     """Look only at what says how new an entry is: the rest may have another shape by then."""
     match plain:
         case [int(version), *_] if version > ENVELOPE_VERSION:
-            raise _newer(f"version {version}")
+            return _newer(f"version {version}")
         case [1, _, _, _, _, _, int(level), *_] if level > NEWEST_LEVEL:
-            raise _newer(f"format level {level}")
-        case [1, _, _, _, _, [int(tag), *_], *_] if _unknown(tag):
-            raise _newer(f"command {tag}")
-        case [1, _, _, _, _, _] | [1, _, _, _, _, _, int(), *_]:
-            return
-    raise ProtocolError("malformed log entry")
-
-
-def _unknown(tag: int) -> bool:
-    return type(tag) is int and not COMMANDS.knows([tag])
+            return _newer(f"format level {level}")
+        case [1, _, _, _, _, [int(tag), *_]] | [1, _, _, _, _, [int(tag), *_], int(), *_]:
+            if type(tag) is int and not COMMANDS.knows([tag]):
+                return _newer(f"command {tag}")
+    return ProtocolError("malformed log entry")
 
 
 def _newer(what: str) -> NewerFormat:
