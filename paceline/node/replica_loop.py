@@ -11,6 +11,7 @@ from contextlib import suppress
 import structlog
 
 from paceline.clock import Clock
+from paceline.consensus.messages import Membership
 from paceline.consensus.replica import Decision, Replica, ReplicaObserver, ReplicaStatus
 from paceline.errors import PacelineError, StorageError
 from paceline.ids import NodeId
@@ -42,6 +43,8 @@ class ReplicaLoop(ReplicaObserver):
         self._leader_changed = asyncio.Event()
         self._on_role: list[Listener] = []
         self._on_membership: list[Listener] = []
+        self._told: Membership
+        """The members that the listeners were last told of."""
         self.replica: Replica  # set by `attach`: the replica needs our `wake` to be built
         self.status: ReplicaStatus
         """As of 200 ms ago at most; of the last change of role or members if that is newer."""
@@ -50,6 +53,7 @@ class ReplicaLoop(ReplicaObserver):
         """Take the replica that was built with this loop's `wake`."""
         self.replica = replica
         self.status = replica.status()
+        self._told = self.status.membership
 
     def wake(self) -> None:
         """Ask for one `pump` in the next turn; many calls in a turn make one pump."""
@@ -113,9 +117,10 @@ class ReplicaLoop(ReplicaObserver):
 
     def refresh(self) -> None:
         """Read the status again, and tell if the members have changed."""
-        before = self.status.membership
         self.status = self.replica.status()
-        if self.status.membership != before:
+        # Not compared with the last status: that of a change of role may bring new members too.
+        if self.status.membership != self._told:
+            self._told = self.status.membership
             for listener in self._on_membership:
                 listener(self.status)
 

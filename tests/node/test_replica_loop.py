@@ -145,3 +145,24 @@ def test_malformed_bytes_are_their_senders_fault_alone() -> None:
         running.cancel()
 
     asyncio.run(main())
+
+
+def test_news_of_a_leader_does_not_hide_that_there_are_new_members() -> None:
+    async def main() -> list[tuple[str, ...]]:
+        rig, told = Rig("a"), []
+        rig.loop.on_membership(lambda status: told.append(status.membership.learners))
+        running = asyncio.create_task(rig.loop.run())
+        async with asyncio.timeout(PATIENCE_S):
+            await rig.loop.leader()
+            rig.loop.replica.change_membership(("a",), ("b",), lambda decision: None)
+            while not rig.loop.replica.status().membership.learners:
+                rig.loop.replica.pump()
+            # As when the leader that a follower learns of brings the members with it.
+            rig.loop.role_changed(rig.loop.replica.status())
+            while not told:
+                await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return told
+
+    assert asyncio.run(main()) == [("b",)]
