@@ -350,7 +350,7 @@ class Node:
         )
         self._start(self._heartbeats.run(), "heartbeats")
         self._start(self._coordinator.run(), "coordinator")
-        self._start(self._worker.run(), "worker")
+        self._start(self._watched(self._worker.run()), "worker")
         self._start(self._registration.run(), "registration")
         self._start(self._workshop.watch_tools(self._registration.wake), "tools")
         self._start(watch.run(), "death watch")

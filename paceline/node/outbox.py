@@ -9,12 +9,13 @@ that wait at the same time share one commit, so attempts that end together cost 
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from paceline.abandon import abandon
 from paceline.codec import decode, encode
 from paceline.errors import Busy, CorruptStorage, ProtocolError, StorageError, StorageFull
 from paceline.tasks.commands import AttemptRef
@@ -59,6 +60,7 @@ class Outbox:
         self._connection = connection
         self._thread = thread
         self._requests: deque[_Request[Any]] = deque()
+        self._broken = False
 
     @classmethod
     async def open(cls, path: Path) -> "Outbox":
@@ -72,8 +74,8 @@ class Outbox:
         return cls(connection, thread)
 
     async def close(self) -> None:
-        """Finish what is queued and let go of the file."""
-        await asyncio.wrap_future(self._thread.submit(self._connection.close))
+        """Finish what is queued and let go of the file; if the disk failed, only leave it."""
+        await asyncio.wrap_future(self._thread.submit(self._let_go))
         self._thread.shutdown()
 
     async def begin(self, ref: AttemptRef) -> bool:
@@ -108,23 +110,35 @@ class Outbox:
         self._thread.submit(self._commit_all)
         return await asyncio.shield(asyncio.wrap_future(request.done))
 
+    def _let_go(self) -> None:
+        if self._broken:
+            abandon(self._connection)
+        else:
+            self._connection.close()
+
     def _commit_all(self) -> None:
         """Do all that is queued in one transaction; the next calls find the queue empty."""
         batch = [self._requests.popleft() for _ in range(len(self._requests))]
         if not batch:
             return
         try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                answers = [_try(request.work, self._connection) for request in batch]
+            answers = self._transaction(batch)
         except Exception as error:  # whoever waits must hear of it, whatever it is
             reason = _storage_error(error) if isinstance(error, sqlite3.Error) else error
+            self._broken = self._broken or not isinstance(reason, StorageFull)
             answers = [reason for _ in batch]
         for request, answer in zip(batch, answers, strict=True):
             if isinstance(answer, Exception):
                 request.done.set_exception(answer)
             else:
                 request.done.set_result(answer)
+
+    def _transaction(self, batch: Sequence[_Request[Any]]) -> list[Any]:
+        if self._broken:
+            raise StorageError("the outbox is not written any more: the disk under it has failed")
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            return [_try(request.work, self._connection) for request in batch]
 
 
 def _try(work: Work[T], connection: sqlite3.Connection) -> T | Busy:
@@ -151,7 +165,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _storage_error(error: sqlite3.Error) -> StorageError:
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+    extended = getattr(error, "sqlite_errorcode", 0)
+    if extended == sqlite3.SQLITE_IOERR_SHMSIZE:  # no room for the write-ahead log's index to grow
+        extended = sqlite3.SQLITE_FULL
+    match extended & 0xFF:
         case sqlite3.SQLITE_FULL:
             return StorageFull("no space is left for the outbox on this node's disk")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:

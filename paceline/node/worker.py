@@ -10,6 +10,9 @@ A tool is started only after its claim is committed, so a node that is cut off f
 cannot start anything. When this process dies and comes back, whatever the state calls running, or
 the disk calls begun, and nobody holds, was cut off: it is given back at once and never run twice.
 A worker whose lease ends stops its agents.
+
+Without room on the disk nothing begins: the attempt is given back. What ends all the same is
+brought to the log from memory; should this process die before, it counts as cut off.
 """
 
 import asyncio
@@ -20,7 +23,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from paceline.errors import PacelineError, Unavailable
+from paceline.errors import Busy, PacelineError, StorageError, StorageFull, Unavailable
 from paceline.ids import NodeId
 from paceline.node.outbox import Outbox
 from paceline.node.vitals import Lease
@@ -38,6 +41,7 @@ log = structlog.get_logger(__name__)
 LEASE_CHECK_S = 0.25
 DELIVER_TIMEOUT_S = 10.0
 DELIVER_PAUSE_S = 0.5
+RESTARTED = "the node's program was restarted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +117,19 @@ class Worker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Work for ever; on cancellation every agent is stopped before this returns."""
+        """Work for ever; on cancellation every agent is stopped before this returns.
+
+        Raise StorageError if the disk fails under the outbox; a full one is no failure.
+        """
+        try:
+            await self._work()
+        except ExceptionGroup as failures:
+            broken, others = failures.split(StorageError)
+            if broken is None or others is not None:
+                raise
+            raise broken.exceptions[0] from failures
+
+    async def _work(self) -> None:
         async with asyncio.TaskGroup() as self._group:
             for ref, outcome in await self._outbox.pending():
                 self._hold_finished(ref, outcome)
@@ -146,7 +162,8 @@ class Worker:
             if ref not in self._held:
                 (cut_off if given.status is AttemptStatus.RUNNING else fresh).append(given)
         if cut_off:
-            self._group.create_task(self._give_back([given.ref for given in cut_off]))
+            refs = [given.ref for given in cut_off]
+            self._group.create_task(self._give_back(refs, RESTARTED))
         if fresh and self._lease.remaining_ms > 0 and not self._closing:
             held = [Held(given) for given in fresh]
             self._held.update({each.assignment.ref: each for each in held})
@@ -162,10 +179,10 @@ class Worker:
             elif given.cancel_requested:
                 held.stop.set()
 
-    async def _give_back(self, refs: list[AttemptRef]) -> None:
-        """Say that these were cut off when a former process of this node ended."""
-        log.info("gives back attempts of a former process", count=len(refs))
-        command = LoseAttempts(tuple(refs), "the node's program was restarted")
+    async def _give_back(self, refs: list[AttemptRef], reason: str) -> None:
+        """Say that these were cut off, or cannot begin."""
+        log.info("gives back attempts", count=len(refs), reason=reason)
+        command = LoseAttempts(tuple(refs), reason)
         try:
             await self._proposals.propose(command, timeout_s=DELIVER_TIMEOUT_S)
         except Unavailable:
@@ -201,19 +218,37 @@ class Worker:
 
     async def _run_to_outcome(self, held: Held) -> None:
         ref = held.assignment.ref
-        if not await self._outbox.begin(ref):
-            # A former process began it, and this node's state was too old to know when it came up.
-            await self._give_back([ref])
+        obstacle = await self._begin(ref)
+        if obstacle:
+            await self._give_back([ref], obstacle)
             self._drop([held])
             return
         outcome = await self._outcome(held)
         if not held.abandoned:
-            await self._outbox.put(ref, outcome)
+            await self._keep(ref, outcome)
             held.finished = True
             await self._deliver(ref, outcome)
         self._held.pop(ref, None)
         self._on_change()
         self.wake()
+
+    async def _begin(self, ref: AttemptRef) -> str:
+        """Note on the disk that it begins; answer why it must not, or nothing."""
+        try:
+            is_first = await self._outbox.begin(ref)
+        except StorageFull as error:
+            return str(error)
+        # Else a former process began it, and this node's state was too old to know when it came up.
+        return "" if is_first else RESTARTED
+
+    async def _keep(self, ref: AttemptRef, outcome: Outcome) -> None:
+        """Put the outcome on the disk, if that has room."""
+        try:
+            await self._outbox.put(ref, outcome)
+        except (StorageFull, Busy) as error:
+            log.warning(
+                "an outcome is in memory only", subtask_id=ref.subtask_id, reason=str(error)
+            )
 
     async def _outcome(self, held: Held) -> Outcome:
         if held.stop.is_set():
@@ -250,7 +285,8 @@ class Worker:
             except PacelineError as error:
                 log.warning("an outcome was refused", subtask_id=ref.subtask_id, error=str(error))
                 break
-        await self._outbox.confirm(ref)
+        with suppress(StorageFull):  # it is delivered once more by the next process, and refused
+            await self._outbox.confirm(ref)
 
     # --- the lease --------------------------------------------------------------------------------
 
