@@ -183,7 +183,7 @@ def test_a_new_node_gets_the_whole_state(tmp_path: Path) -> None:
             assert size > TASKS * TASK_BYTES
             assert sum(len(chunk.data) for chunk in b.chunks) >= size
             assert b.received_bytes == 0
-            assert not list(a.directory.glob("*.snapshot-*"))
+            await until(lambda: not list(a.directory.glob("*.snapshot-*")))
             await a.submit(TASKS)  # and from here on it follows by the log
             await until(lambda: caught_up(a, b))
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from paceline.errors import NoQuorum
+import pytest
+
+from paceline.errors import NoQuorum, StorageError
 from paceline.node.outbox import Outbox
 from paceline.node.vitals import Lease
 from paceline.node.worker import Assignment, Worker
@@ -19,6 +21,7 @@ from paceline.tasks.commands import (
 )
 from paceline.tasks.model import AttemptStatus, Outcome, ResultStatus
 from tests.clocks import ManualClock
+from tests.rigs.disks import Ballast, small_disk
 
 A = AttemptRef("a", 1, 7)
 B = AttemptRef("b", 1, 7)  # one allocation places many: they share the token
@@ -81,6 +84,7 @@ class Bench:
     begun: list[AttemptRef]
     stopped: list[AttemptRef]
     release: asyncio.Event
+    running: "asyncio.Task[None]"
 
 
 async def with_worker(path: Path, test: Callable[[Bench], Awaitable[None]]) -> None:
@@ -113,8 +117,8 @@ async def with_worker(path: Path, test: Callable[[Bench], Awaitable[None]]) -> N
         on_change=lambda: None,
     )
     state.applied = worker.wake
-    bench = Bench(state, worker, outbox, clock, lease, begun, stopped, release)
     task = asyncio.create_task(worker.run())
+    bench = Bench(state, worker, outbox, clock, lease, begun, stopped, release, task)
     try:
         async with asyncio.timeout(30):
             await test(bench)
@@ -217,6 +221,56 @@ def test_an_outcome_of_a_former_process_is_delivered(tmp_path: Path) -> None:
         assert bench.state.outcomes[A].text == "from before"
 
     asyncio.run(former())
+    run(tmp_path, test)
+
+
+def test_nothing_begins_without_room_to_note_it(tmp_path: Path) -> None:
+    ballast = Ballast(tmp_path / "disk" / "ballast")
+
+    async def test(bench: Bench) -> None:
+        ballast.fill()
+        bench.state.allocate(A)
+        await until(lambda: A not in bench.state.given)
+        (lost,) = [each for each in bench.state.commands if isinstance(each, LoseAttempts)]
+        assert lost.attempts == (A,)
+        assert "no space is left" in lost.reason
+        assert bench.begun == []
+        ballast.drop()
+        again = replace(A, attempt=2)
+        bench.state.allocate(again)
+        await until(lambda: bench.begun == [again])
+
+    with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
+        run(disk, test)
+
+
+def test_an_outcome_that_finds_no_room_is_brought_to_the_log_all_the_same(tmp_path: Path) -> None:
+    ballast = Ballast(tmp_path / "disk" / "ballast")
+
+    async def test(bench: Bench) -> None:
+        bench.state.allocate(A)
+        await until(lambda: bench.begun == [A])
+        ballast.fill()
+        bench.release.set()
+        await until(lambda: A in bench.state.outcomes)
+        await until(lambda: bench.worker.running == ())
+        ballast.drop()
+        bench.state.allocate(B)
+        await until(lambda: B in bench.state.outcomes)
+
+    with small_disk(tmp_path / "disk", 1024 * 1024) as disk:
+        run(disk, test)
+
+
+def test_a_broken_disk_under_the_outbox_ends_the_worker(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        bench.state.allocate(A)
+        await until(lambda: bench.begun == [A])
+        bench.outbox._connection.execute("PRAGMA query_only = ON")  # as a read-only disk
+        bench.release.set()
+        with pytest.raises(StorageError, match="the outbox cannot be used"):
+            await bench.running
+
     run(tmp_path, test)
 
 
