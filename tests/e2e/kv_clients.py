@@ -19,6 +19,7 @@ from typing import Any
 from tests.e2e.kv_cluster import Line
 from tests.linearizability import Operation
 
+OPS = ("read", "append", "write", "cas")
 KEYS_S = 4.0
 LISTS, REGISTERS = ("list a", "list b"), ("register a", "register b")
 GIVE_UP_S = 5.0
@@ -95,7 +96,7 @@ class Client(threading.Thread):
     # --- what to do -------------------------------------------------------------------------------
 
     def _next(self) -> _Task:
-        op = self._random.choices(("read", "append", "write", "cas"), (5, 3, 2, 2))[0]
+        op = self._random.choices(OPS, (5, 3, 2, 2))[0]
         keys = {"append": LISTS, "read": LISTS + REGISTERS}.get(op, REGISTERS)
         age = int((time.monotonic() - self._start_s) / KEYS_S)
         return self._task(op, f"{self._random.choice(keys)} {age}")

@@ -34,6 +34,8 @@ BALLAST = "ballast"
 BLOCK_BYTES = 64 * 1024
 PORT = 7000
 STATUS_S = 0.5
+PATIENT_S = 5.0
+"""For questions that nobody is in a hurry about, to nodes that may be slow."""
 
 
 class Line:
@@ -116,10 +118,10 @@ class KvCluster:
         """Answer the processes that run."""
         return [process.pid for process in self._processes.values() if process.poll() is None]
 
-    def status(self, number: int) -> dict[str, Any] | None:
+    def status(self, number: int, timeout_s: float = STATUS_S) -> dict[str, Any] | None:
         """Answer what a node says of itself; None if it says nothing."""
         try:
-            line = Line(self.socket(number), STATUS_S)
+            line = Line(self.socket(number), timeout_s)
         except OSError:
             return None
         with contextlib.closing(line), contextlib.suppress(OSError):
@@ -127,16 +129,16 @@ class KvCluster:
             return found
         return None
 
-    def leader(self) -> int | None:
+    def leader(self, timeout_s: float = STATUS_S) -> int | None:
         """Answer the node that says so, in the newest term if there are several."""
-        found = [(number, self.status(number)) for number in self.numbers]
+        found = [(number, self.status(number, timeout_s)) for number in self.numbers]
         terms = [(s["term"], number) for number, s in found if s and s["role"] == "leader"]
         return max(terms)[1] if terms else None
 
     def wait_for_leader(self, timeout_s: float) -> int:
         """Answer the leader once there is one."""
         deadline = time.monotonic() + timeout_s
-        while (leader := self.leader()) is None:
+        while (leader := self.leader(PATIENT_S)) is None:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no leader within {timeout_s:g} s\n{self.errors()}")
             time.sleep(0.05)
@@ -147,7 +149,7 @@ class KvCluster:
         deadline = time.monotonic() + timeout_s
         while True:
             self.revive()
-            found = [self.status(number) for number in self.numbers]
+            found = [self.status(number, PATIENT_S) for number in self.numbers]
             if None not in found and len({s["digest"] for s in found if s}) == 1:
                 return
             if time.monotonic() > deadline:

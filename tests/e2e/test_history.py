@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.history import ENOUGH
+from tests.e2e.kv_clients import OPS
 from tests.e2e.kv_cluster import PREFIX, isolation_missing
 from tests.linearizability import Operation, check, parse
 from tests.rigs.lan import PREFIX as LAN_PREFIX
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 ALL = "kill,pause,partition,disk-full"
-START_S = 60.0
+START_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,8 @@ def test_killed_and_paused_nodes_answer_as_one_copy_would(killed_and_paused: Mad
     assert report["violations"] == check(operations) == []
     assert report["exits"] == [], report["errors"]
     assert set(report["faults_done"]) == {"kill", "pause"}
-    for op in ("read", "append", "write", "cas"):
-        assert answered(operations, op) > 0
+    for op in OPS:
+        assert answered(operations, op) >= ENOUGH
     assert leftovers(killed_and_paused.pid) == []
 
 
@@ -100,19 +102,18 @@ def test_every_key_is_read_at_the_end(killed_and_paused: Made) -> None:
 
 
 def test_a_read_made_stale_by_hand_is_found(killed_and_paused: Made) -> None:
-    """The last read of a list forgets one element whose append was acknowledged before it."""
+    """The last read of a list forgets an element whose append was acknowledged before it."""
     operations = killed_and_paused.operations
     done = {(o.key, o.value) for o in operations if o.op == "append" and o.ok}
-    at = next(
-        at
+    at, place = next(
+        (at, place)
         for at, o in enumerate(operations)
-        if o.client == "end"
-        and o.key.startswith("list")
-        and o.value
-        and (o.key, o.value[-1]) in done
+        if o.client == "end" and o.key.startswith("list")
+        for place, value in enumerate(o.value)
+        if (o.key, value) in done
     )
     stale = [*operations]
-    stale[at] = replace(stale[at], value=stale[at].value[:-1])
+    stale[at] = replace(stale[at], value=stale[at].value[:place])
     assert [violation.key for violation in check(stale)] == [operations[at].key]
 
 
@@ -128,7 +129,6 @@ def test_an_acknowledged_write_that_gets_lost_is_found(killed_and_paused: Made) 
 
 @pytest.mark.netns
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("isolation")
 def test_five_nodes_under_all_faults_answer_as_one_copy_would(tmp_path: Path) -> None:
     options = ["--nodes", "5", "--seconds", "60", "--faults", ALL, "--seed", "11"]
