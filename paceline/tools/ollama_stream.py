@@ -1,27 +1,27 @@
-"""The wire side of Ollama's `/api/chat`: what its lines and its refusals mean."""
+"""The wire side of Ollama's `/api/chat`: what the lines of one answer mean."""
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx
-
 from paceline.tasks.model import ResultStatus
-from paceline.tools.events import Event, Log, Text, ToolResult, Usage
+from paceline.tools.chat import ModelCall
+from paceline.tools.events import Event, Log, Text
 from paceline.tools.lines import LineSplitter
 
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+CALLS_LIMIT = 64
 
 
-class Answer:
+class OllamaAnswer:
     """Collects one streamed answer, line by line."""
 
     def __init__(self) -> None:
         self._lines = LineSplitter()
         self._thoughts = LineSplitter()
         self._answer = bytearray()
-        self._usage: dict[str, int] = {}
+        self.usage: dict[str, int] = {}
+        self.calls: list[ModelCall] = []
         self._done_reason: str | None = None
         self._error = ""
 
@@ -29,6 +29,11 @@ class Answer:
     def over(self) -> bool:
         """Answer whether nothing that may still come matters."""
         return bool(self._error) or self._done_reason is not None
+
+    @property
+    def text(self) -> str:
+        """Answer what the model has said."""
+        return self._answer.decode()
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Take what the connection gave; give what it means."""
@@ -39,7 +44,7 @@ class Answer:
     def _read(self, line: str) -> Iterator[Event]:
         try:
             chunk = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             chunk = None
         if not isinstance(chunk, dict):
             self._error = f"Ollama sent what is not a JSON object: {line[:200]}"
@@ -48,7 +53,7 @@ class Answer:
         else:
             yield from self._message(chunk)
             if chunk.get("done"):
-                yield self._done(chunk)
+                self._done(chunk)
 
     def _message(self, chunk: dict[str, Any]) -> Iterator[Event]:
         message = chunk.get("message")
@@ -63,24 +68,33 @@ class Answer:
             if len(self._answer) > ANSWER_LIMIT_BYTES:
                 self._error = f"the answer is longer than {ANSWER_LIMIT_BYTES} bytes"
             yield Text(text)
+        for call in message.get("tool_calls") or ():
+            self._call(call)
 
-    def _done(self, chunk: dict[str, Any]) -> Event:
+    def _call(self, call: Any) -> None:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict) and len(self.calls) < CALLS_LIMIT:
+            given = function.get("arguments")
+            arguments = given if isinstance(given, dict) else None
+            self.calls.append(ModelCall(str(function.get("name")), arguments))
+
+    def _done(self, chunk: dict[str, Any]) -> None:
         self._done_reason = str(chunk.get("done_reason") or "stop")
-        self._usage = {
-            "input_tokens": _count(chunk.get("prompt_eval_count")),
-            "output_tokens": _count(chunk.get("eval_count")),
+        self.usage = {
+            "tokens_in": _count(chunk.get("prompt_eval_count")),
+            "tokens_out": _count(chunk.get("eval_count")),
         }
-        return Usage(self._usage)
 
-    def finish(self, output: Path) -> ToolResult:
-        """Judge the whole, and write a complete answer to `output`. Blocks for the write."""
-        status, reason = self._judge()
-        if status is ResultStatus.OK:
-            output.write_bytes(self._answer)
-            reason = self._answer.decode()
-        return ToolResult(status, reason, usage=self._usage)
+    def message(self) -> dict[str, Any]:
+        """Answer it as a message of the conversation."""
+        calls = [
+            {"function": {"name": call.name, "arguments": dict(call.arguments or {})}}
+            for call in self.calls
+        ]
+        return {"role": "assistant", "content": self.text, "tool_calls": calls}
 
-    def _judge(self) -> tuple[ResultStatus, str]:
+    def judge(self) -> tuple[ResultStatus, str]:
+        """Answer whether it is a whole answer, and if not, why."""
         if self._error:
             return ResultStatus.ERROR, self._error
         if self._done_reason is None:
@@ -88,39 +102,9 @@ class Answer:
         if self._done_reason == "length":
             reason = "the answer hit the model's length limit: raise options.num_predict or num_ctx"
             return ResultStatus.TURN_LIMIT, reason
-        if not self._answer.strip():
+        if not self._answer.strip() and not self.calls:
             return ResultStatus.FAILED, "the model answered nothing"
         return ResultStatus.OK, ""
-
-
-def refusal(response: httpx.Response, body: bytes, model: str, url: str) -> ToolResult:
-    """Answer what an HTTP status other than 200 means for the attempt."""
-    said = _error_text(body) or response.reason_phrase
-    match response.status_code:
-        case 404:
-            reason = f"Ollama at {url} has no model {model}: get it with `ollama pull {model}`"
-            return ToolResult(ResultStatus.ERROR, f"{reason} ({said})")
-        case 401 | 403:
-            return ToolResult(ResultStatus.AUTH, f"Ollama at {url} refuses this node: {said}")
-        case 429:
-            after_ms = _retry_after_ms(response)
-            return ToolResult(
-                ResultStatus.QUOTA, f"Ollama is over its limit: {said}", retryable_after_ms=after_ms
-            )
-    return ToolResult(ResultStatus.ERROR, f"Ollama answered {response.status_code}: {said}")
-
-
-def _error_text(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["error"])
-    except (ValueError, LookupError, TypeError):
-        return body[:500].decode("utf-8", "replace").strip()
-
-
-def _retry_after_ms(response: httpx.Response) -> int | None:
-    """Answer the pause that the server asks for, if it gives it in seconds."""
-    value = response.headers.get("retry-after", "")
-    return int(value) * 1000 if value.isdigit() and len(value) < 8 else None
 
 
 def _count(value: object) -> int:

@@ -13,15 +13,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from contextlib import aclosing
 from datetime import datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from paceline.errors import InputError, InvalidSettings, PacelineError
 from paceline.tasks.model import ResultStatus, ToolState
+from paceline.tools.addresses import is_loopback
 from paceline.tools.contract import BaseTool, Job, PermissionLevel
 from paceline.tools.cost import check_prices, cost
 from paceline.tools.definition import Definition
@@ -42,7 +41,7 @@ from paceline.tools.starting import (
     write_private,
 )
 from paceline.tools.wishes import Wishes, check_wishes, wishes
-from paceline.tools.worktree import WorkTree, work_tree
+from paceline.tools.worktree import watched
 
 PROBE_TIMEOUT_S = 12.0
 
@@ -78,7 +77,7 @@ class Program(BaseTool):
     @property
     def local(self) -> bool:
         """Answer whether the owner says so; only for a service at a loopback address."""
-        return bool(self.config.get("local")) and _is_loopback(self._access.base_url)
+        return bool(self.config.get("local")) and is_loopback(self._access.base_url)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -105,7 +104,7 @@ class Program(BaseTool):
             return
         start = await self._start(job, terms, binary or "")
         run = ProgramRun(self.definition, terms, self._price(terms))
-        async with self._watched(job, terms) as tree:
+        async with watched(job.workspace, self._must_change(job, terms)) as tree:
             before = await tree.state() if tree else ""
             async with aclosing(run.events(self._spec(job, start))) as events:
                 async for event in events:
@@ -113,12 +112,9 @@ class Program(BaseTool):
             changed = await tree.state() != before if tree else None
         yield Final(await asyncio.to_thread(self._result, job, terms, run, changed))
 
-    def _watched(self, job: Job, terms: Wishes) -> AbstractAsyncContextManager[WorkTree | None]:
-        """Answer the work tree, if it matters whether files are changed."""
+    def _must_change(self, job: Job, terms: Wishes) -> bool:
         wanted = job.must_change or self.definition.judged_by_changes
-        if wanted and terms.permission is not PermissionLevel.READ:
-            return work_tree(job.workspace)
-        return nullcontext()
+        return wanted and terms.permission is not PermissionLevel.READ
 
     def _refuse(self, job: Job, binary: str | None) -> ToolResult | None:
         if job.sensitive and not self.local:
@@ -250,7 +246,7 @@ class Program(BaseTool):
             check_wishes(self.config)
         except InputError as error:
             raise InvalidSettings(f"{where}: {error}") from None
-        if self.config.get("local") and not _is_loopback(self._access.base_url):
+        if self.config.get("local") and not is_loopback(self._access.base_url):
             raise InvalidSettings(f"{where}.local: only with a base_url on this machine")
         if self.config.get("use_login") and self.definition.login is None:
             raise InvalidSettings(f"{where}.use_login: {self.definition.title} has no login")
@@ -345,11 +341,3 @@ def _version_in(said: str) -> str:
         if bare[:1].isdigit() and "." in bare:
             return bare[:40]
     return said.partition("\n")[0][:40]
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +128,11 @@ async def work_tree(root: Path) -> AsyncIterator[WorkTree]:
         yield WorkTree(root, scratch)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+
+
+def watched(root: Path, wanted: bool) -> AbstractAsyncContextManager[WorkTree | None]:
+    """Answer the work tree if somebody wants to know about it."""
+    return work_tree(root) if wanted else nullcontext()
 
 
 def _prepare(repository: Path, root: Path) -> None:

@@ -24,7 +24,7 @@ def test_the_answer_is_the_output(tmp_path: Path) -> None:
     assert result.status is ResultStatus.OK
     assert result.text == "Hello world"
     assert work.output.read_bytes() == b"Hello world"
-    assert result.usage == {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS}
+    assert result.usage == {"tokens_in": INPUT_TOKENS, "tokens_out": OUTPUT_TOKENS}
     assert events == [
         Log("tool", f"asking small:latest at {server.url}"),
         Text("Hello "),
@@ -153,7 +153,7 @@ def test_what_a_status_means(tmp_path: Path, status: int, expected: ResultStatus
         result, _ = run(play(Ollama({"base_url": server.url}), work))
     assert result.status is expected
     assert "broken on purpose" in result.text
-    assert result.retryable_after_ms == (7000 if status == 429 else None)
+    assert result.retryable_after_ms == (7000 if status in (429, 503) else None)
     assert not work.output.exists()
 
 

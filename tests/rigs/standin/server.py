@@ -30,7 +30,7 @@ from tests.rigs.standin.talk import TOKENS_IN, Conversation, Json, Turn
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
-FRAMES_BEFORE_HANGING = 3
+FRAMES_BEFORE_HANGING = 2
 RETRY_AFTER_S = 7
 """What a 429 asks for."""
 
