@@ -48,6 +48,10 @@ def test_nodes_of_one_token_that_start_at_once_settle_on_one_founder(tmp_path: P
             node.wait_ready()
         wait_for("one cluster", lambda: together(nodes), 60)
         assert not any((node.directory / "given-up").exists() for node in nodes)
+    except BaseException:
+        for node in nodes:
+            print(f"--- {node.name}\n{node.log()}")
+        raise
     finally:
         for node in nodes:
             node.kill()
