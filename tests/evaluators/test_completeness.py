@@ -126,7 +126,7 @@ def test_todos_stubs_and_placeholders_are_told() -> None:
 
 
 def test_abstract_methods_and_callbacks_are_no_stubs() -> None:
-    code = """
+    code = '''
 from abc import ABC, abstractmethod
 from typing import Protocol, overload
 
@@ -142,7 +142,16 @@ class Port(Protocol):
 
 @overload
 def f(a: int) -> int: ...
-"""
+
+
+@click.group()
+def node() -> None:
+    """Start or stop a node."""
+
+
+def _nothing(event):
+    """Is called where nobody listens."""
+'''
     script = "list.forEach(() => {});\nclass A { constructor(b) {} }\n"
     assert rules(judged({"a.py": code, "a.js": script}, "")) == set()
 

@@ -5,14 +5,18 @@ rates LOW (assert, importing subprocess, ...) is left out.
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from paceline.evaluators.analysis.copies import copied
 from paceline.evaluators.analysis.flaws import BANDIT, SEVERITY, SQL, Flaw
-from paceline.evaluators.change import FileChange
+from paceline.evaluators.change import FileChange, split_lines
 from paceline.evaluators.contract import Severity
+
+_INTERPOLATED = re.compile(r"\{([^{}]*)\}")
+_CONSTANT = re.compile(r"\s*_*[A-Z][A-Z0-9_]*\s*")
 
 _RATED = {
     ("HIGH", "HIGH"): Severity.CRITICAL,
@@ -40,6 +44,17 @@ def check(files: Sequence[FileChange]) -> list[tuple[FileChange, Flaw]]:
         ]
 
 
+def _joins_constants(file: FileChange, issue: Any) -> bool:
+    """Answer whether an f-string is put together from constants alone, by the custom of capitals.
+
+    What was formatted with `%`, `+` or `.format` is not looked into.
+    """
+    lines = split_lines(file.new or "")
+    text = "\n".join(lines[n - 1] for n in issue.linerange if 0 < n <= len(lines))
+    values = _INTERPOLATED.findall(text)
+    return bool(values) and all(_CONSTANT.fullmatch(value) for value in values)
+
+
 def _manager() -> Any:
     logging.getLogger("bandit").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
@@ -58,5 +73,7 @@ def _flaw(issue: Any, file: FileChange) -> Iterator[Flaw]:
     unsure = rule != SQL or ".execute" not in (file.new or "")
     if unsure and rule != issue.test_id and confidence == "LOW" and severity != "HIGH":
         rated = Severity.MEDIUM if rated.rank < Severity.MEDIUM.rank else rated
+    if rule == SQL and _joins_constants(file, issue):
+        rated = Severity.LOW
     lines = [line for line in issue.linerange if line > 0] or [issue.lineno]
     yield Flaw(rule, issue.lineno, max(lines), f"{issue.text} (bandit {issue.test_id})", rated)

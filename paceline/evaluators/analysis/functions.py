@@ -36,7 +36,12 @@ _COMMENTS = frozenset({"comment", "line_comment", "block_comment", "html_comment
 _BLOCKS = frozenset({"block", "statement_block"})
 
 _UNDONE = re.compile(r"not[ _-]?(yet )?implemented|unimplemented|implement me|\btodo\b", re.I)
-_RIGHTLY_EMPTY = re.compile(r"abstractmethod|overload|abc\.|Protocol|property\.setter")
+_RIGHTLY_EMPTY = re.compile(r"abstractmethod|overload|abc\.|\bgroup\b|\.callback\b|\bfixture\b")
+"""Decorators of functions whose body is not what they are for: `@click.group` has commands."""
+
+_NAMED_EMPTY = re.compile(
+    r"_*(constructor|no_?op|nothing|do_nothing|ignore\w*)|__init_subclass__", re.I
+)
 _ABSTRACT_CLASS = re.compile(r"\b(Protocol|ABC|ABCMeta|Interface)\b")
 _CONSTANTS = frozenset(
     {
@@ -150,7 +155,7 @@ def _name(node: "Node") -> str:
 
 
 def _rightly_empty(node: "Node", name: str, language: Language) -> bool:
-    if name in ("constructor", "noop", "_noop", "__init_subclass__") or name.startswith("Noop"):
+    if _NAMED_EMPTY.fullmatch(name):
         return True
     if language is not Language.PYTHON or node.parent is None:
         return False

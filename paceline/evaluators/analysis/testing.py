@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from paceline.evaluators.analysis.flaws import Flaw
 from paceline.evaluators.analysis.functions import touched_functions
-from paceline.evaluators.analysis.languages import is_test, language_of, text_of
+from paceline.evaluators.analysis.languages import is_code, is_test, language_of, text_of
 from paceline.evaluators.change import Change, FileChange
 from paceline.evaluators.contract import Severity
 
@@ -27,7 +27,7 @@ _ASSERTIONS = re.compile(
 )
 _TEST_NAME = re.compile(r"test_\w|Test[A-Z]")
 _SKIPS = re.compile(
-    r"pytest\.mark\.(skip|xfail)|pytest\.skip\(|unittest\.(skip|expectedFailure)|@skip\b"
+    r"pytest\.mark\.(skip|xfail)\b|pytest\.skip\(|unittest\.(skip|expectedFailure)\b|@skip\b"
     r"|\b(it|test|describe)\.(skip|only|todo)\b|\b(xit|xdescribe|xtest|fit|fdescribe)\s*\("
     r"|\bt\.Skip(Now|f)?\("
 )
@@ -91,7 +91,7 @@ def _fewer(tests: list[FileChange]) -> Iterator[tuple[str, Flaw]]:
 
 def _line(file: FileChange, number: int, line: str) -> Flaw | None:
     words = line[:2000]
-    if is_test(file.path):
+    if is_test(file.path) and is_code(file.path):
         if _SKIPS.search(words):
             message = "this keeps tests from running"
             return Flaw(SKIPPED, number, number, message, Severity.MEDIUM)

@@ -4,7 +4,8 @@
 
 A syntax error counts once per file: one missing bracket makes dozens. Lint warnings count per 100
 new lines where there are more than that, or every large change would end at 0; together they cost
-at most LINT_COST_MAX. The bonus can only make up for small things, since the sum ends at 10.
+at most LINT_COST_MAX, as complex functions cost at most COMPLEX_COST_MAX. The bonus can only make
+up for small things, since the sum ends at 10.
 """
 
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ SYNTAX_COST = 5.0
 LINT_COST = 0.5
 LINT_COST_MAX = 5.0
 COMPLEX_COST = 1.0
+COMPLEX_COST_MAX = 5.0
 COMMENT_BONUS_MAX = 0.5
 COMMENT_SHARE = 0.1
 """Of the new lines of code; more comments earn no more."""
@@ -61,7 +63,8 @@ def _result(
     added = sum(len(file.added) for file in files)
     bonus = _comment_bonus(files)
     lint_cost = min(LINT_COST_MAX, LINT_COST * len(lint) / max(1.0, added / 100))
-    score = 10.0 - SYNTAX_COST * len(syntax) - lint_cost - COMPLEX_COST * len(complex_) + bonus
+    complex_cost = min(COMPLEX_COST_MAX, COMPLEX_COST * len(complex_))
+    score = 10.0 - SYNTAX_COST * len(syntax) - lint_cost - complex_cost + bonus
     details: dict[str, Any] = {
         "added_lines": added,
         "syntax_errors": len(syntax),

@@ -207,15 +207,16 @@ async def run_here(order: Order) -> Outcome:
         output_limit_bytes=OUTPUT_LIMIT_BYTES,
     )
     lines: deque[str] = deque(maxlen=TAIL_LINES)
+    memory = _Memory(order.memory_mib * 1024 * 1024)
     try:
         async with child_process(spec) as child, asyncio.TaskGroup() as group:
-            watch = group.create_task(_watch_memory(child, order.memory_mib))
+            watch = group.create_task(memory.watch(child))
             async for line in child:
                 lines.append(line.text)
             watch.cancel()
     except ToolError as error:
         return Outcome(ending=Ending.NOT_STARTED, exit_code=None, output=(str(error),))
-    ending = _how_it_ended(child, too_large=watch.done() and not watch.cancelled())
+    ending = _how_it_ended(child, too_large=memory.exceeded)
     return Outcome(ending=ending, exit_code=child.exit_code, output=tuple(lines))
 
 
@@ -227,16 +228,26 @@ def _how_it_ended(child: ChildProcess, *, too_large: bool) -> Ending:
     return Ending.PASSED if child.exit_code == 0 else Ending.FAILED
 
 
-async def _watch_memory(child: ChildProcess, memory_mib: int) -> None:
-    """Return once the child and its children use too much, having stopped them.
+@dataclass(slots=True)
+class _Memory:
+    """Watches what a command uses.
 
-    A limit of address space would be exact, but Go and V8 reserve far more than they use. Nothing
-    tells when a process grows: look again and again.
+    A limit of address space would be exact, but Go and V8 reserve far more than they use.
     """
-    limit_bytes = memory_mib * 1024 * 1024
-    while await asyncio.to_thread(_used_bytes, child.pid) <= limit_bytes:  # noqa: ASYNC110
-        await asyncio.sleep(LOOK_EVERY_S)
-    await child.stop()
+
+    limit_bytes: int
+    exceeded: bool = False
+
+    async def watch(self, child: ChildProcess) -> None:
+        """Stop the child once it and its children use too much.
+
+        Nothing tells when a process grows: look again and again. The verdict is set before the
+        child is stopped, since whoever reads from it is told of its end first.
+        """
+        while await asyncio.to_thread(_used_bytes, child.pid) <= self.limit_bytes:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_EVERY_S)
+        self.exceeded = True
+        await child.stop()
 
 
 def _used_bytes(pid: int) -> int:
