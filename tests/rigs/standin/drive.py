@@ -11,23 +11,25 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import aclosing
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from paceline.tasks.model import ResultStatus
 from paceline.tools import hygiene
 from paceline.tools.contract import BaseTool, Job
 from paceline.tools.environment import build_environment
 from paceline.tools.events import Event, Final, ToolResult
-from paceline.tools.marks import MARK_VARIABLE
 from paceline.tools.registry import Registry
 from tests.rigs.standin.hostile import hostile_files
+from tests.rigs.standin.scenarios import SLEEP
 from tests.rigs.standin.server import Server, standin
 
 KEY = "sk-dummy-key-of-the-rig"
 PROMPT = "Create hello.py, a script that says hello. [[file:hello.py]]"
+COMMAND_LIMIT_S = 60.0
 OPENAI_STYLE = ("codex", "opencode", "qwen", "copilot", "aider", "openai")
 MODELS = {"claude_code": "claude-sonnet-4-5", "gemini_cli": "gemini-2.5-flash"}
 
@@ -50,7 +52,11 @@ async def _drive(order: Mapping[str, Any], place: Path, server: Server) -> dict[
     tool = _tool(order, server)
     state = await tool.detect()
     server.requests.clear()
-    result, kinds = await _run(tool, job)
+    stop_at = order.get("stop_at", "")
+    result, kinds = await _run(tool, job, stop_at)
+    if again := order.get("again"):
+        job = replace(job, instructions=again, session=result.session, session_usage=result.usage)
+        result, kinds = await _run(tool, job, stop_at)
     return {
         "healthy": state.healthy,
         "version": state.version,
@@ -108,16 +114,41 @@ def _job(order: Mapping[str, Any], place: Path) -> Job:
     )
 
 
-async def _run(tool: BaseTool, job: Job) -> tuple[ToolResult, list[str]]:
+async def _run(tool: BaseTool, job: Job, stop_at: str) -> tuple[ToolResult, list[str]]:
+    """Answer the result and the kinds of all events.
+
+    With `stop_at`, the run is closed at the first event of that kind once its command runs.
+    """
     seen: list[Event] = []
     async with aclosing(tool.run(job)) as events:
         async for event in events:
             seen.append(event)
             if os.environ.get("PACELINE_RIG_SHOW"):
                 print(event, file=sys.stderr)
+            if type(event).__name__ == stop_at:
+                await _until_the_command_runs()
+                break
+    kinds = [type(event).__name__ for event in seen]
     last = seen[-1]
-    assert isinstance(last, Final)
-    return last.result, [type(event).__name__ for event in seen]
+    if isinstance(last, Final):
+        return last.result, kinds
+    return ToolResult(ResultStatus.CANCELLED), kinds
+
+
+async def _until_the_command_runs() -> None:
+    async with asyncio.timeout(COMMAND_LIMIT_S):
+        while not any(SLEEP.encode() in line for line in _command_lines()):
+            await asyncio.sleep(0.05)
+
+
+def _command_lines() -> Iterator[bytes]:
+    """The processes of our network, by what they were started with."""
+    own = os.readlink("/proc/self/ns/net")
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):
+                if os.readlink(entry / "ns" / "net") == own:
+                    yield (entry / "cmdline").read_bytes()
 
 
 def _write(root: Path, files: Mapping[str, str]) -> None:
@@ -126,20 +157,11 @@ def _write(root: Path, files: Mapping[str, str]) -> None:
         (root / path).write_text(text)
 
 
-def _left_behind() -> list[int]:
-    """Processes that still carry a mark: an ended run leaves none."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                environment = (entry / "environ").read_bytes()
-                network = os.readlink(entry / "ns" / "net")
-            except OSError:
-                continue
-            ours = network == os.readlink("/proc/self/ns/net")
-            if ours and f"{MARK_VARIABLE}=".encode() in environment:
-                found.append(int(entry.name))
-    return found
+def _left_behind() -> list[str]:
+    """What still runs in our network besides us: an ended run leaves nothing."""
+    return [
+        line.replace(b"\0", b" ").decode("utf-8", "replace") for line in _command_lines() if line
+    ]
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from tests.rigs.standin.talk import Call, Conversation, Json, Offer, Turn
 
 DEFAULT_FILE = "hello.py"
 DEFAULT_TEXT = 'print("hello from the stand-in")\n'
+SLEEP = "import time; time.sleep(4242)"
 SECRET = "sk-" + "ant-api03-" + "A" * 40
 
 _DIRECTORY = tuple(
@@ -59,8 +60,7 @@ def write(conversation: Conversation) -> Turn:
 def sleep(conversation: Conversation) -> Turn:
     """Run a long command: what is left of it when the client is stopped?"""
     # Not plain `sleep`: some clients refuse that.
-    line = "python3 -c 'import time; time.sleep(4242)'"
-    call = _shell_call(conversation, line) if not conversation.results else None
+    call = _shell_call(conversation, f"python3 -c '{SLEEP}'") if not conversation.results else None
     if call:
         return Turn("Running a long command.", (call,))
     return Turn("The long command ended.")
