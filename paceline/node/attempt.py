@@ -114,6 +114,7 @@ async def _guarded(work: Work, desk: Desk, log: LogWriter) -> Outcome:
 
 async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
     tool = desk.tools.tool(work.tool)
+    desk.redactor.register(*tool.secrets)
     if work.sensitive and not tool.local:
         return Outcome(ResultStatus.DENIED, f"sensitive work must not reach the tool {work.tool}")
     try:

@@ -89,7 +89,10 @@ class Workshop:
         )
         sharing.attach(self.blobs)
         self.repositories = Repositories(directory=data_dir.directory("cache"), blobs=self.blobs)
-        self.registry = Registry(read_tools_config(data_dir.path / "tools.toml"))
+        self.registry = Registry(
+            read_tools_config(data_dir.path / "tools.toml"),
+            definitions=data_dir.path / "tools.d",
+        )
         self.tools: tuple[ToolState, ...] = ()
         self._desk = Desk(
             node_id=node_id,
