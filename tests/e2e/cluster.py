@@ -96,8 +96,10 @@ class Node:
         return str(read_node_file(self.directory)["address"])
 
     def signal(self, number: int) -> None:
+        """Send it to the node's group; to nobody if it has ended: its number may be another's."""
         assert self.process is not None
-        os.killpg(self.process.pid, number)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
 
     def kill(self) -> None:
         """End it with -9: nothing is said, nothing is flushed."""
