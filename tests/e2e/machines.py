@@ -25,6 +25,7 @@ TOKEN = "a-token-of-this-test-only"
 EVERYWHERE = ["--bind", "::"]
 SUBMIT_TIMEOUT_S = 30.0
 SUBMIT_PAUSE_S = 0.1
+ON_THE_WAY_S = 0.25
 CONVERGED_S = 60.0
 """How long a test waits before it gives up; what is promised is printed, not asserted."""
 
@@ -259,11 +260,18 @@ def submitting(machines: Iterable[Machine], label: str, pause_s: float = 0.5) ->
 
 
 def first_commit(history: History, after_s: float, at: Machine, timeout_s: float = 30.0) -> float:
-    """Answer the seconds from then until something new was acknowledged to a machine's client."""
+    """Answer the seconds from then until something new was acknowledged to a machine's client.
+
+    What was begun before may have been decided before, and only its answer been on the way.
+    """
 
     def found() -> list[float]:
-        news = history.since(after_s)
-        return [each.at_s - after_s for each in news if each.name.split("-")[1] == at.name]
+        return [
+            each.at_s - after_s
+            for each in history.since(after_s)
+            if each.name.split("-")[1] == at.name
+            and (each.began_s >= after_s or each.at_s > after_s + ON_THE_WAY_S)
+        ]
 
     wait_until(f"a commit at {at.name}", found, timeout_s)
     return min(found())
