@@ -93,11 +93,11 @@ def _turns(value: object) -> int:
 def _budget(value: object) -> float | None:
     if value is None:
         return None
-    right = isinstance(value, int | float) and not isinstance(value, bool)
     if (
-        not right
-        or not math.isfinite(float(str(value)))
-        or not 0 < float(str(value)) <= (BUDGET_LIMIT_USD)
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or not 0 < value <= BUDGET_LIMIT_USD
     ):
         raise InputError(f"budget_usd must be a number above 0, at most {BUDGET_LIMIT_USD:g}")
-    return float(str(value))
+    return float(value)
