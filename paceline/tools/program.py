@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from paceline.errors import InputError, InvalidSettings, PacelineError
+from paceline.errors import InputError, InvalidSettings, PacelineError, ToolError
 from paceline.tasks.model import ResultStatus, ToolState
 from paceline.tools.addresses import is_loopback
 from paceline.tools.contract import BaseTool, Job, PermissionLevel
@@ -44,6 +44,9 @@ from paceline.tools.wishes import Wishes, check_wishes, wishes
 from paceline.tools.worktree import watched
 
 PROBE_TIMEOUT_S = 12.0
+TOO_SLOW = f"did not answer within {PROBE_TIMEOUT_S:g} s"
+"""What is said of a program that did not get to tell its version; it is asked again."""
+
 
 CONFIG_KEYS = frozenset(
     {
@@ -279,7 +282,7 @@ class Program(BaseTool):
         if known not in self._versions:
             code, said = await self._ask(binary, self.definition.health.version)
             if code != 0:
-                raise InvalidSettings(f"{self.definition.title} does not start: {said[-500:]}")
+                raise ToolError(f"{self.definition.title} does not start: {said[-500:]}")
             self._versions = {known: _version_in(said)}
         return self._versions[known]
 
@@ -313,8 +316,9 @@ class Program(BaseTool):
             )
             async with child_process(spec) as child:
                 lines = [line.text async for line in child]
-        ended = child.exit_code if child.ending is Ending.EXITED else None
-        return ended, "\n".join(lines).strip()
+        if child.ending is not Ending.EXITED:
+            raise ToolError(f"{self.definition.title} {TOO_SLOW}")
+        return child.exit_code, "\n".join(lines).strip()
 
 
 def _access(definition: Definition, config: Mapping[str, Any]) -> Access:

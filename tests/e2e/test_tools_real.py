@@ -20,8 +20,9 @@ ALL = bool(os.environ.get("PACELINE_TEST_TOOLS_ALL"))
 QUICK = ("claude_code", "codex", "gemini_cli", "openai", "ollama")
 HEAVY = ("qwen", "copilot", "aider") if ALL else ()
 EVERY = (*QUICK, "opencode", *HEAVY)
-TALKERS = (*QUICK, *(("opencode", "qwen", "copilot") if ALL else ()))
-"""Those that say how it went; Aider's words are its own."""
+TALKERS = ("claude_code", "codex", "gemini_cli", *(("opencode", "qwen", "copilot") if ALL else ()))
+"""Those that say how it went (Aider does not). How `openai` and `ollama` fail is shown by tests
+that need no namespace, `tests/tools/`."""
 
 SILENT = ("copilot", "aider")
 """Those that do not say how many tokens they used."""
@@ -83,8 +84,7 @@ def test_what_goes_wrong_with_the_service(
     answer = driven(tool, scenario=scenario, job={"timeout_s": 120.0, "idle_timeout_s": 60.0})
     result = answer["result"]
     assert result["status"] == status, result["text"]
-    if tool not in ("openai", "ollama"):
-        assert words in result["text"]
+    assert words in result["text"]
     assert len(result["text"]) < 2000
     assert "    at " not in result["text"], "a reason, not a stack trace"
     assert answer["output"] is None
@@ -102,16 +102,16 @@ def test_one_that_never_ends_has_so_many_turns(tool: str) -> None:
 
 @pytest.mark.parametrize("tool", TALKERS)
 def test_a_service_that_hangs_is_given_up(tool: str) -> None:
-    answer = driven(tool, scenario="hang", job={"idle_timeout_s": 20.0})
+    answer = driven(tool, scenario="hang", job={"idle_timeout_s": 10.0})
     assert answer["result"]["status"] == "timeout", answer["result"]["text"]
-    assert "said nothing for 20 s" in answer["result"]["text"]
+    assert "said nothing for 10 s" in answer["result"]["text"]
 
 
 @pytest.mark.parametrize("tool", TALKERS)
 def test_a_slow_answer_is_an_answer(tool: str) -> None:
     answer = driven(tool, scenario="slow")
     assert answer["result"]["status"] == "ok", answer["result"]["text"]
-    assert answer["result"]["text"].count("word") >= 60
+    assert "word59" in answer["result"]["text"]
 
 
 @pytest.mark.parametrize("tool", TALKERS)
@@ -142,7 +142,7 @@ def test_a_stopped_run_takes_its_commands_along(tool: str) -> None:
     if tool == "aider":
         return  # it runs no commands
     order = {"settings": {"permission": "run"}}
-    answer = driven(tool, scenario="sleep", stop_at="ToolCall", job=order)
+    answer = driven(tool, scenario="sleep", stop=True, job=order)
     assert answer["result"]["status"] == "cancelled"
 
 

@@ -95,6 +95,7 @@ def test_one_that_breaks_off_has_not_succeeded(tool: str, missing: int) -> None:
         ("codex-limit", 1, "quota", Limit(LimitKind.USAGE, 51 * HOUR), "allowance is used up"),
         ("gemini_cli-auth", 145, "auth", None, "invalid x-api-key"),
         ("gemini_cli-quota", 173, "quota", Limit(LimitKind.RATE), "rate limit exceeded"),
+        ("gemini_cli-circles", 0, "failed", None, "went round in circles"),
         ("opencode-quota", 1, "quota", Limit(LimitKind.RATE, 7000), "asks to wait 7 s"),
         ("qwen-auth", 1, "auth", None, "401"),
         ("qwen-quota", 1, "quota", Limit(LimitKind.RATE), "429 rate limit exceeded"),

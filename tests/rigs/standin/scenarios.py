@@ -90,7 +90,7 @@ SCENARIOS: Mapping[str, Callable[[Conversation], Turn]] = {
     "text": _says("Stand-in answer, no tool used."),
     "stolen": _says("I am at an address that nobody should have been told."),
     "secret": _says(f"The key is {SECRET} and ghp_{'b' * 36}."),
-    "slow": _says("word " * 60, pause_s=0.05),
+    "slow": _says(" ".join(f"word{number}" for number in range(60)), pause_s=0.05),
     "hang": _says("I begin and then say nothing more", hang=True),
     "auth": _refuses(401, "invalid x-api-key"),
     "forbidden": _refuses(403, "permission denied"),
