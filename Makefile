@@ -8,7 +8,7 @@ FROM ?= 1
 SEEDS ?= 2000
 SEED ?=
 
-.PHONY: setup demo test check format lint types layers tests sim mutants wheel clean
+.PHONY: setup demo test check format lint types layers tests tools sim mutants wheel clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,9 @@ layers: setup
 
 tests: setup
 	$(BIN)/python -m pytest -q -n 2 -m "not mutants"
+
+tools:                   ## the pinned programs of agents that tests/e2e/test_tools_real.py drives
+	tests/rigs/standin/install.sh
 
 sim: setup               ## seeded simulation: FROM=1 SEEDS=2000, or SEED=17 to replay one with its story
 	$(BIN)/python -m tests.sim.runner $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS))
