@@ -11,12 +11,17 @@ from paceline.consensus.quorum import Outcome, is_quorum, outcome, reached, vote
 NODES = "abcdefg"
 sets_of_voters = st.sets(st.sampled_from(NODES), min_size=1, max_size=5)
 memberships = st.builds(
-    lambda voters, outgoing: Membership(
-        voters=tuple(sorted(voters)), outgoing=tuple(sorted(outgoing))
+    lambda voters, outgoing, learners: Membership(
+        voters=tuple(sorted(voters)),
+        outgoing=tuple(sorted(outgoing)),
+        learners=tuple(sorted(learners - voters - outgoing)),
+        learners_next=tuple(sorted(learners & outgoing - voters)),
     ),
     sets_of_voters,
     st.one_of(st.just(set[str]()), sets_of_voters),
+    st.sets(st.sampled_from(NODES)),
 )
+"""Learners are there to be ignored."""
 numbers = st.dictionaries(st.sampled_from(NODES), st.integers(0, 9))
 votes = st.dictionaries(st.sampled_from(NODES), st.booleans())
 
