@@ -19,6 +19,16 @@ def log_of(*terms: int, commit: int = 0) -> Log:
     return Log(StoredLog(HardState(5, "", commit), founding("ab"), entries(*terms)), 0)
 
 
+def compacted_log(terms: list[int], through: int) -> Log:
+    """Answer a log of these terms that is committed, applied and compacted `through` there."""
+    log = log_of(*terms, commit=through)
+    durable(log)
+    log.take_committed(10**6)
+    if through:
+        log.compact(meta(through, terms[through - 1]), through + 1)
+    return log
+
+
 def terms_of(log: Log) -> list[int | None]:
     return [log.term_at(index) for index in range(log.base_index + 1, log.last_index + 1)]
 
@@ -107,12 +117,13 @@ def test_a_log_is_up_to_date_by_its_last_term_and_then_by_its_length(
 def test_accepting_is_what_figure_2_says(
     mine: list[int], theirs: list[int], data: st.DataObject
 ) -> None:
-    """The twin follows AppendEntries steps 3 and 4 one entry at a time."""
+    """The twin follows AppendEntries steps 3 and 4 one entry at a time, and forgets nothing."""
     same = [a == b for a, b in zip(mine, theirs, strict=False)]
     agreed = (*same, False).index(False)
     assume(not any(same[agreed:]))  # the log matching property: whoever parted never meets again
     prev = data.draw(st.integers(0, agreed))
     count = data.draw(st.integers(0, len(theirs) - prev))
+    compacted = data.draw(st.integers(0, agreed))
     sent = entries(*theirs)[prev : prev + count]
     twin = list(mine)
     for entry in sent:
@@ -120,9 +131,9 @@ def test_accepting_is_what_figure_2_says(
             del twin[entry.index - 1 :]
         if len(twin) < entry.index:
             twin.append(entry.term)
-    log = log_of(*mine)
+    log = compacted_log(mine, compacted)
     assert log.accept(prev, sent) == prev + count
-    assert terms_of(log) == twin
+    assert terms_of(log) == twin[compacted:]
     assert log.stable_index == log.written_index <= max(len(mine), prev)
     written = log.take_unwritten()
     assert [e.term for e in written] == twin[len(twin) - len(written) :]
