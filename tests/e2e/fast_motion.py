@@ -24,6 +24,8 @@ from tests.rigs.lan import Lan, unavailable
 AWAY_LIMIT = 2
 """Of five: a majority is always connected."""
 SERVED_S = 45.0
+LEAVING = 0.15
+"""The share of those who go that go for good."""
 LEAVE_S = 2.0
 PATIENCE_S = 30.0
 PAUSE_S = (0.1, 1.5)
@@ -61,8 +63,8 @@ class Day:
 
     def _go(self, machine: Machine) -> None:
         ways = [self._stop, self._kill, self._power_off, self._sleep, self._cut, self._half_cut]
-        if not self._ways_back:  # with two away, a third could not be spared
-            ways.append(self._leave)
+        if self._lots.random() < LEAVING:
+            ways = [self._leave]
         way = self._lots.choice(ways)
         self._tell(f"{machine.name}: {way.__name__.strip('_')}")
         self._ways_back[machine.host] = way(machine)
@@ -104,7 +106,7 @@ class Day:
         assert machine.process is not None
         try:
             machine.client.post("node/leave", {"timeout_s": LEAVE_S})
-        except Conflict as error:  # it is the only one who is trusted
+        except Conflict as error:  # the only one who is trusted, or who cannot be spared
             self._tell(f"{machine.name}: may not leave, and stops: {error}")
             return self._stop(machine)
         machine.process.wait(timeout=PATIENCE_S)
@@ -114,6 +116,8 @@ class Day:
             machine.options = [*options, "--anew"]
             self._start(machine)
             machine.options = options
+            # Until it votes, nobody else can be spared in its place.
+            wait_for(f"{machine.name} to be a voter", lambda: votes(machine), PATIENCE_S)
 
         return back
 
@@ -147,6 +151,11 @@ class Day:
     def _start(self, machine: Machine) -> None:
         machine.spawn()
         machine.wait_ready()
+
+
+def votes(machine: Machine) -> bool:
+    seen = machine.seen()
+    return seen is not None and machine.node_id in seen["voters"]
 
 
 def live(lan: Lan, directory: Path, *, actions: int, seed: int) -> History:
