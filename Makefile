@@ -38,8 +38,9 @@ types: setup
 layers: setup
 	$(BIN)/lint-imports
 
-tests: setup
-	$(BIN)/python -m pytest -q -n 2 -m "not mutants"
+tests: setup             ## all tests; those of whole nodes one after another, with the machine to themselves
+	$(BIN)/python -m pytest -q -n 2 -m "not mutants and not e2e"
+	$(BIN)/python -m pytest -q -m "e2e and not mutants"
 
 tools:                   ## the pinned programs of agents that tests/e2e/test_tools_real.py drives
 	tests/rigs/standin/install.sh

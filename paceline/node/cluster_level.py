@@ -25,6 +25,8 @@ from paceline.tasks.levels import common, level_of
 
 INFO_KEY: Final = "format_level"
 """In the `system_info` that a node registers."""
+ADMISSION_LEVEL: Final = 2
+"""The level at which admission, and with it the record of a cluster, came in."""
 KEPT_MS: Final = 500
 """A level is worked out anew after so long: it changes when somebody updates a machine."""
 
@@ -91,12 +93,15 @@ class ClusterLevel:
     def _recorded(self) -> Callable[[NodeId], int]:
         """Answer what the state says of members that this process has not heard of.
 
-        One that never registered has the level of the admission that let it in.
+        One that never registered has the level of the admission that let it in. A node that has
+        only just joined knows nothing of the others yet: that says nothing about their age either,
+        since nobody joins a cluster of 0.1. Its leader knows better, and judges again.
         """
         rows = self._connection.execute("SELECT worker_id, system_info FROM workers").fetchall()
         registered = {node_id: _registered(info) for node_id, info in rows}
-        admitted = {each.node_id for each in queries_members.members(self._connection)}
-        return lambda node_id: registered.get(node_id) or (2 if node_id in admitted else 1)
+        of_0_1 = bool(rows) and queries_members.cluster(self._connection) is None
+        unregistered = OLDEST_LEVEL if of_0_1 else ADMISSION_LEVEL
+        return lambda node_id: registered.get(node_id) or unregistered
 
 
 def _registered(system_info: str) -> int:

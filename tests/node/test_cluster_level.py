@@ -89,8 +89,18 @@ def test_the_first_release_did_not_say(cluster: Cluster, said: str) -> None:
     assert cluster.level.now() == 1
 
 
-def test_an_unknown_member_is_of_the_first_release(cluster: Cluster) -> None:
+def test_an_unknown_member_of_a_cluster_of_the_first_release_is_of_that_release(
+    cluster: Cluster,
+) -> None:
+    cluster.register("n2", "")
     assert cluster.level.of_members() == {"n1": NEW, "n2": 1, "n3": 1}
+
+
+def test_a_node_that_has_only_just_joined_holds_nothing_against_the_others(
+    cluster: Cluster,
+) -> None:
+    assert cluster.level.of_members() == {"n1": NEW, "n2": NEW, "n3": NEW}
+    assert cluster.level.require(ROTATE) == NEW
 
 
 def test_a_newcomer_has_the_level_of_its_admission(cluster: Cluster) -> None:
