@@ -24,6 +24,9 @@ KILL_LIMIT_S = 5.0
 
 _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self" / "environ").exists()
+_KERNEL_THREAD = 0x00200000
+"""PF_KTHREAD of Linux's include/linux/sched.h."""
+
 _HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
@@ -85,7 +88,7 @@ def _kill_all(values: Collection[str], session: int | None) -> bool:
         if not pids and not unsure:
             return True
         if time.monotonic() > give_up:
-            return not pids
+            return False
         _signal_each(pids, values, session, signal.SIGKILL)
         time.sleep(pause_s)
         pause_s = min(0.05, pause_s * 2)
@@ -147,7 +150,7 @@ def _belongs(pid: int, needles: Collection[bytes], session: int | None) -> bool 
     for a moment. So an empty one counts only if the same program ran before and after the look.
     """
     found = _session_of(pid)
-    if not found:
+    if found is None or (found == 0 and _is_the_kernels(pid)):
         return False
     if found == session and _is_alive(pid):
         return True
@@ -162,18 +165,28 @@ def _belongs(pid: int, needles: Collection[bytes], session: int | None) -> bool 
     return None
 
 
-def _session_of(pid: int) -> int:
-    """Answer a process's session; 0 for the kernel's own, and for those outside our namespace."""
+def _session_of(pid: int) -> int | None:
+    """Answer a process's session; None if it is over.
+
+    It is 0 for the kernel's own, and where a namespace of processes was entered without beginning
+    a session in it: then the session's leader is outside.
+    """
     try:
         return os.getsid(pid)
     except OSError:
-        return 0
+        return None
+
+
+def _is_the_kernels(pid: int) -> bool:
+    """Answer whether it is a thread of the kernel, by field 9 of proc(5)'s stat."""
+    fields = _stat(pid)
+    return len(fields) > 6 and bool(int(fields[6]) & _KERNEL_THREAD)
 
 
 def _is_alive(pid: int) -> bool:
     """Answer whether it runs: a zombie does not, and cannot be killed."""
-    state = _read(pid, "stat").rpartition(b")")[2].split()
-    return bool(state) and state[0] not in (b"Z", b"X")
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
 
 
 def _program(pid: int) -> list[bytes] | None:
@@ -182,10 +195,15 @@ def _program(pid: int) -> list[bytes] | None:
     These are fields 26, 28, 50 and 51 of proc(5)'s stat: where the code, the stack and the
     environment lie. The kernel puts them elsewhere for each program, the code's place last of all.
     """
-    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    fields = _stat(pid)
     if len(fields) < 49 or fields[23] == b"0":
         return None
     return [fields[23], fields[25], *fields[47:49]]
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Answer the fields of proc(5)'s stat from the third on: what comes after the name."""
+    return _read(pid, "stat").rpartition(b")")[2].split()
 
 
 def _read(pid: int, name: str) -> bytes:

@@ -1,7 +1,12 @@
 import os
+import shutil
 import subprocess
+import sys
+import textwrap
 import time
 from pathlib import Path
+
+import pytest
 
 from paceline.tools import marks
 from paceline.tools.marks import MARK_VARIABLE, Mark, sweep
@@ -57,6 +62,25 @@ def test_the_portable_search_finds_the_same(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     assert marks._find([mark.value], process.pid) == []
+
+
+@pytest.mark.netns
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root, unshare")
+def test_found_where_the_session_was_begun_outside_of_the_namespace(tmp_path: Path) -> None:
+    """As in a container that was entered: there getsid(2) answers 0 for everybody."""
+    inside = textwrap.dedent(f"""
+        import asyncio, os, subprocess
+        from pathlib import Path
+        from paceline.tools.marks import MARK_VARIABLE, Mark
+
+        mark = Mark.create(Path({str(tmp_path / "a.mark")!r}))
+        child = subprocess.Popen(["/bin/sleep", "1000"], env={{MARK_VARIABLE: mark.value}})
+        assert os.getsid(child.pid) == 0
+        assert asyncio.run(mark.kill())
+        assert child.wait(timeout=10) == -9
+    """)
+    namespace = ["unshare", "--pid", "--fork", "--mount-proc"]
+    subprocess.run([*namespace, sys.executable, "-c", inside], check=True, timeout=60)
 
 
 def test_zombies_are_not_alive(tmp_path: Path) -> None:
