@@ -43,6 +43,9 @@ _TOML_LONG_KEY = re.compile(
 """`tomllib` takes quadratic time for the parts of a dotted key (0.4 s for 5,000). No text of people
 has 32 words joined by nothing but dots, so that strings need not be told from keys here."""
 
+_TOO_DEEP_FOR_LIBYAML = "exceeded maximum nesting depth"
+"""Newer ones have a limit of their own, and may come upon it while they look ahead."""
+
 _TOML_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 
 # The parser in C is ten times as fast; the one in Python knows the same language.
@@ -134,6 +137,8 @@ def _read_yaml(content: str) -> Located:
 
 
 def _yaml_reason(error: yaml.MarkedYAMLError, content: str, line: int | None) -> str:
+    if error.problem == _TOO_DEEP_FOR_LIBYAML or error.context == _TOO_DEEP_FOR_LIBYAML:
+        return f"nested more than {DEPTH_LIMIT} deep"
     lines = content.splitlines()
     written = lines[line - 1] if line is not None and line <= len(lines) else ""
     if "\t" in written[: len(written) - len(written.lstrip())]:
