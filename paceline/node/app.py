@@ -293,6 +293,7 @@ class Node:
             clock=self._clock,
             live_members=self._live_members,
             secrets=self._secrets(),
+            level=self._level.now,
         )
         await self._workshop.sweep()
         lease = Lease(clock=self._clock, lease_ms=settings.lease_ms)

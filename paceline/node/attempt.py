@@ -6,6 +6,7 @@
         home/ tmp/  the HOME and TMPDIR of what runs
         output      what dependents get, written by the tool
         run.mark    the mark of its processes, while there are any
+        kept/ index what was taken out of the work tree, and git's index of it as it was
 
 Whatever happens is an `Outcome`, unless the task that runs this is cancelled; either way no process
 of the attempt is left. The directory stays: how long it is kept is for the caller to say.
@@ -22,14 +23,16 @@ import structlog
 
 from paceline.codec import decode, encode
 from paceline.errors import InputError, PacelineError, ProtocolError, TimedOut, ToolError
+from paceline.node.change_merge import MergeConflict
 from paceline.node.collection import collect
 from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
+from paceline.node.harvest import Unfit, harvest
 from paceline.node.logs import LogKey, LogWriter
-from paceline.node.preparation import prepare
+from paceline.node.preparation import Prepared, prepare
 from paceline.node.transcript import Transcript, shorten
 from paceline.node.workspace import remove_directory
-from paceline.tasks.model import Outcome, ResultStatus
+from paceline.tasks.model import Outcome, RepositoryChange, ResultStatus
 from paceline.tools.contract import BaseTool, Job
 from paceline.tools.marks import sweep
 
@@ -119,17 +122,48 @@ async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
         return Outcome(ResultStatus.DENIED, f"sensitive work must not reach the tool {work.tool}")
     try:
         async with asyncio.timeout(PREPARE_TIMEOUT_S):
-            job = await prepare(work, desk, tool, log)
+            prepared = await prepare(work, desk, tool, log)
     except TimeoutError:
         raise TimedOut("inputs and repository did not come here in time") from None
-    outcome = await _run(tool, job, Transcript(log, desk.redactor))
+    except MergeConflict as conflict:
+        return unresolved(conflict)
+    outcome = await _run(tool, prepared.job, Transcript(log, desk.redactor))
     if outcome.status is not ResultStatus.OK:
         return outcome
     try:
-        output = await collect(job.output, desk.blobs, desk.output_limit_bytes)
+        output = await collect(prepared.job.output, desk.blobs, desk.output_limit_bytes)
+        change = await _take_change(prepared, work, desk, tool, log)
     except InputError as error:
         return replace(outcome, status=ResultStatus.FAILED, text=str(error))
-    return replace(outcome, output=output)
+    except Unfit as unfit:
+        return replace(outcome, status=unfit.status, text=str(unfit))
+    return replace(outcome, output=output, change=change)
+
+
+def unresolved(conflict: MergeConflict) -> Outcome:
+    """Answer what a conflict comes to that no agent of the subtask can resolve.
+
+    This is where a person comes in: `details` has what a checkpoint of the type `conflict` shows.
+    """
+    details = {"conflict": {"files": list(conflict.files), "subtasks": list(conflict.names)}}
+    advice = "let one of them depend on the other, or have an agent do what depends on both"
+    return Outcome(ResultStatus.CONFLICT, f"{conflict}; {advice}", details=details)
+
+
+async def _take_change(
+    prepared: Prepared, work: Work, desk: Desk, tool: BaseTool, log: LogWriter
+) -> RepositoryChange | None:
+    """Answer what was changed, where that is wanted. Raise Unfit."""
+    start = prepared.start
+    if start is None or not work.keeps_changes:
+        return None
+    if not desk.carries_changes():
+        log.write("node", "changes stay behind until all machines of the cluster are updated")
+        return None
+    change = await harvest(start, work, desk, tool, log)
+    if change is None and work.must_change:
+        raise Unfit(ResultStatus.FAILED, "the work was to change files, and none was changed")
+    return change
 
 
 async def _run(tool: BaseTool, job: Job, transcript: Transcript) -> Outcome:

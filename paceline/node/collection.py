@@ -18,6 +18,8 @@ INLINE_LIMIT_BYTES = 32 * 1024
 """What a log entry may carry; every node keeps it."""
 
 REPLICATE_TIMEOUT_S = 60.0
+REPLICATE_BYTES_PER_S = 1024 * 1024
+"""So slow a network may be before a result is told without its copy."""
 
 
 async def collect(file: Path, blobs: BlobStore, limit_bytes: int) -> Output:
@@ -30,13 +32,16 @@ async def collect(file: Path, blobs: BlobStore, limit_bytes: int) -> Output:
         raise InputError(f"the output has {size} bytes; at most {limit_bytes} are taken")
     if size <= INLINE_LIMIT_BYTES:
         return Output(await asyncio.to_thread(file.read_bytes) if size else b"")
-    return Output(blob=await _replicated(await blobs.put_file(file), blobs))
+    return Output(blob=await replicated(await blobs.put_file(file), blobs))
 
 
-async def _replicated(ref: BlobRef, blobs: BlobStore) -> BlobRef:
-    """Have others take a copy; a result is not lost because nobody could just now."""
+async def replicated(ref: BlobRef, blobs: BlobStore) -> BlobRef:
+    """Have others take a copy; a result is not lost because nobody could just now.
+
+    Who holds it later is seen to by `upkeep`.
+    """
     try:
-        async with asyncio.timeout(REPLICATE_TIMEOUT_S):
+        async with asyncio.timeout(REPLICATE_TIMEOUT_S + ref.size / REPLICATE_BYTES_PER_S):
             return await blobs.replicate(ref)
     except (PacelineError, TimeoutError) as error:
         log.warning("a blob has no copy on another node", sha256=ref.sha256, error=str(error))

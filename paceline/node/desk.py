@@ -1,6 +1,6 @@
 """What an attempt is given: the work itself, and what the node has to do it with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,14 +11,26 @@ from paceline.node.logs import LogKey, LogStore
 from paceline.node.redaction import Redactor
 from paceline.node.repository import Repositories
 from paceline.tasks.model import Output, Privacy, SubtaskSpec, TaskSpec
+from paceline.tasks.queries_results import NamedChange
+from paceline.tools.contract import PermissionLevel
 from paceline.tools.registry import Registry
 
 OUTPUT_LIMIT_BYTES = 1024 * 1024 * 1024
 
+MUST_CHANGE, KEEP_CHANGES = "must_change", "keep_changes"
+"""In a subtask's settings. `keep_changes: false` leaves behind what it changes."""
+
+
+def _always() -> bool:
+    return True
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One attempt at one subtask. `inputs` are the outputs of what it needs, by name."""
+    """One attempt at one subtask. `inputs` are the outputs of what it needs, by name.
+
+    `changes` are what it begins with in the repository, to be merged in this order.
+    """
 
     task: TaskSpec
     spec: SubtaskSpec
@@ -26,11 +38,24 @@ class Work:
     token: int
     tool: str
     inputs: Mapping[str, Output] = field(default_factory=dict)
+    changes: tuple[NamedChange, ...] = ()
 
     @property
     def key(self) -> LogKey:
         """Answer the name of its log."""
         return LogKey(self.spec.subtask_id, self.attempt, self.token)
+
+    @property
+    def must_change(self) -> bool:
+        """Answer whether it fails unless it changes files of the repository."""
+        return self.task.repository is not None and bool(self.spec.settings.get(MUST_CHANGE))
+
+    @property
+    def keeps_changes(self) -> bool:
+        """Answer whether what it changes is wanted: not of one that was only to read."""
+        if self.spec.settings.get("permission") == PermissionLevel.READ:
+            return False
+        return self.spec.settings.get(KEEP_CHANGES, True) is not False
 
     @property
     def sensitive(self) -> bool:
@@ -53,6 +78,8 @@ class Desk:
     redactor: Redactor
     clock: Clock
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES
+    carries_changes: Callable[[], bool] = _always
+    """Whether all members understand changes of a repository; in 0.1 there were none."""
 
     def directory_of(self, key: LogKey) -> Path:
         """Answer where that attempt works, or worked."""

@@ -6,6 +6,7 @@ read, hooks and monitors are off, no protocol is allowed, nothing is ever asked 
 """
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from paceline.errors import PacelineError, TimedOut
@@ -17,6 +18,9 @@ BULK_TIMEOUT_S = 900.0
 """For what reads or writes a whole history."""
 
 OUTPUT_LIMIT_BYTES = 1024 * 1024
+
+IDENTITY = ("Paceline", "paceline@localhost")
+"""Who commits what nobody else has committed."""
 
 _NOWHERE = Path("/nonexistent")
 
@@ -42,16 +46,27 @@ _OPTIONS = (
 
 
 class GitFailed(PacelineError):
-    """A git command ended with an error. `said` is its standard error, `status` its exit status."""
+    """A git command ended with an error.
 
-    def __init__(self, command: str, status: int | None, said: str) -> None:
+    `said` is its standard error, `status` its exit status, `output` the lines of its output.
+    """
+
+    def __init__(
+        self, command: str, status: int | None, said: str, output: Sequence[str] = ()
+    ) -> None:
         super().__init__(f"git {command} failed ({status}): {said}")
         self.status = status
         self.said = said
+        self.output = tuple(output)
 
 
-async def git(*arguments: str, directory: Path, timeout_s: float = TIMEOUT_S) -> list[str]:
-    """Run git in a directory and answer the lines of its output.
+async def git(
+    *arguments: str,
+    directory: Path,
+    timeout_s: float = TIMEOUT_S,
+    added: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Run git in a directory and answer the lines of its output; `added` are variables for it.
 
     Raise GitFailed; TimedOut; ToolError if there is no git.
     """
@@ -59,7 +74,7 @@ async def git(*arguments: str, directory: Path, timeout_s: float = TIMEOUT_S) ->
         argv=("git", *_OPTIONS, *arguments),
         directory=directory,
         environment=build_environment(
-            os.environ, home=_NOWHERE, temporary=directory, added=_ISOLATED
+            os.environ, home=_NOWHERE, temporary=directory, added={**_ISOLATED, **(added or {})}
         ),
         timeout_s=timeout_s,
         nice=0,
@@ -73,8 +88,18 @@ async def git(*arguments: str, directory: Path, timeout_s: float = TIMEOUT_S) ->
     if child.ending is not Ending.EXITED:
         raise TimedOut(f"git {arguments[0]} took longer than {timeout_s:g} s and was stopped")
     if child.exit_code != 0:
-        raise GitFailed(arguments[0], child.exit_code, "\n".join(errors)[:2000])
+        raise GitFailed(arguments[0], child.exit_code, "\n".join(errors)[:2000], output)
     return output
+
+
+def signature(time_s: int) -> dict[str, str]:
+    """Answer the variables that make a commit ours, of that moment (seconds since 1970)."""
+    name, address = IDENTITY
+    return {
+        f"GIT_{role}_{part}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for part, value in (("NAME", name), ("EMAIL", address), ("DATE", f"{time_s} +0000"))
+    }
 
 
 async def borrow(directory: Path, objects: Path, *, bare: bool, object_format: str) -> None:

@@ -2,17 +2,23 @@
 
 import asyncio
 import math
+import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.errors import Conflict, InputError
+from paceline.node.change_merge import MergeConflict, Merged, merge
 from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
+from paceline.node.git import object_format
+from paceline.node.harvest import Start
 from paceline.node.logs import LogWriter
-from paceline.node.workspace import branch_of, checkout, strip_agent_files
-from paceline.tasks.model import Output
-from paceline.tools.contract import BaseTool, Job
+from paceline.node.workspace import branch_of, check_out, open_workspace
+from paceline.tasks.model import Output, Repository
+from paceline.tools.contract import BaseTool, Job, PermissionLevel
 from paceline.tools.environment import build_environment
+from paceline.tools.hygiene import strip
 
 PRIVATE = 0o700
 READ_ONLY = 0o400
@@ -21,25 +27,75 @@ NAME_LIMIT_BYTES = 255
 DIRECTORIES = ("inputs", "workspace", "home", "tmp")
 
 
-async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Job:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that can be done now. `start` is where it begins in the repository, if it has one."""
+
+    job: Job
+    start: Start | None = None
+
+
+async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Prepared:
     """Make the attempt's directory complete and answer the job.
 
     Raise InputError for a name that no file can have, Conflict if this very attempt was begun here
-    before, Unavailable if an input or the repository cannot be had, StorageFull.
+    before, MergeConflict if what it depends on does not go together and it cannot be the one to
+    resolve that, Unavailable if an input or the repository cannot be had, StorageFull.
     """
     place = desk.directory_of(work.key)
     await asyncio.to_thread(_make, place)
     for name, output in work.inputs.items():
         await _bring(name, output, place / "inputs", desk)
+    start = None
     if work.task.repository:
-        cache = await desk.repositories.ensure(work.task.repository)
-        branch = branch_of(work.task.task_id, work.spec.subtask_id, work.attempt)
-        commit = work.task.repository.commit
-        await checkout(cache, commit, branch=branch, workspace=place / "workspace")
-        if tool.agent:
-            for removed in await strip_agent_files(place / "workspace"):
-                log.write("node", f"taken out of the work tree: {removed}")
-    return _job(work, desk, tool, place)
+        start = await _begin(work.task.repository, work, desk, tool, log)
+    return Prepared(_job(work, desk, tool, place), start)
+
+
+async def _begin(
+    repository: Repository, work: Work, desk: Desk, tool: BaseTool, log: LogWriter
+) -> Start:
+    """Check out what the work begins with: the task's commit, or the merge of what it needs."""
+    place = desk.directory_of(work.key)
+    workspace = place / "workspace"
+    cache = await desk.repositories.ensure(repository)
+    for each in work.changes:
+        await desk.repositories.bring(cache, each.change)
+    await open_workspace(cache, workspace, object_format(repository.commit))
+    merged = await merge(workspace, repository.commit, work.changes)
+    if merged.conflicts and not _can_resolve(work, tool):
+        raise MergeConflict(merged.conflicts, [each.name for each in work.changes])
+    branch = branch_of(work.task.task_id, work.spec.subtask_id, work.attempt)
+    await check_out(workspace, merged.commit, branch=branch)
+    _tell_start(merged, work, log)
+    await asyncio.to_thread(shutil.copyfile, workspace / ".git" / "index", place / "index")
+    taken: tuple[str, ...] = ()
+    if tool.agent:
+        taken = await asyncio.to_thread(strip, workspace, place / "kept", tool.agent_files)
+        for removed in taken:
+            log.write("node", f"taken out of the work tree: {removed}")
+    return Start(
+        cache=cache,
+        base=repository.commit,
+        commit=merged.commit,
+        index=place / "index",
+        kept=place / "kept",
+        taken=taken,
+        parents=merged.parents,
+        conflicts=merged.conflicts,
+    )
+
+
+def _can_resolve(work: Work, tool: BaseTool) -> bool:
+    return tool.agent and work.spec.settings.get("permission") != PermissionLevel.READ
+
+
+def _tell_start(merged: Merged, work: Work, log: LogWriter) -> None:
+    if work.changes:
+        names = ", ".join(each.name for each in work.changes)
+        log.write("node", f"begins with the changes of {names}: commit {merged.commit}")
+    for path in merged.conflicts:
+        log.write("node", f"to be resolved: {path}")
 
 
 def _make(place: Path) -> None:
@@ -93,6 +149,7 @@ def _job(work: Work, desk: Desk, tool: BaseTool, place: Path) -> Job:
         timeout_s=spec.timeout_s,
         idle_timeout_s=_idle_timeout_s(work.spec.settings, tool),
         settings=spec.settings,
+        must_change=work.must_change,
         sensitive=work.sensitive,
         mark_file=place / "run.mark",
     )

@@ -23,7 +23,7 @@ from paceline.node.blobs import BlobStore
 from paceline.node.data_dir import write_atomically
 from paceline.node.git import BULK_TIMEOUT_S, GitFailed, git, object_format
 from paceline.node.pinning import inspect, notes_on, resolve, write_bundle
-from paceline.tasks.model import BlobRef, Repository
+from paceline.tasks.model import BlobRef, Repository, RepositoryChange
 
 KEPT_BUNDLES = 64
 """Of so many recently pinned commits the bundle is not made anew."""
@@ -93,6 +93,17 @@ class Repositories:
                 self._directory / f"{key}.git", bundle, repository.commit
             )
 
+    async def bring(self, cache: Path, change: RepositoryChange) -> None:
+        """Have a subtask's commits in a cache that has its base. Raise as `ensure` does."""
+        if await _has(cache, change.commit):
+            return
+        bundle = await self._blobs.fetch(change.bundle)
+        if await self._key_in(bundle, change.commit) != cache.stem:
+            raise CorruptStorage(f"commit {change.commit} is of another repository")
+        async with self._filling.setdefault(cache.stem, asyncio.Lock()):
+            if not await _has(cache, change.commit):
+                await _unbundle(cache, bundle)
+
     async def collect(self, live: Collection[str]) -> int:
         """Delete the caches that have none of these commits; answer how many.
 
@@ -115,11 +126,7 @@ class Repositories:
         if not key:
             return None
         cache = self._directory / f"{key}.git"
-        try:
-            await git("cat-file", "-e", f"{commit}^{{commit}}", directory=cache)
-        except (GitFailed, ToolError):  # ToolError: the directory is not there
-            return None
-        return cache
+        return cache if await _has(cache, commit) else None
 
     def _read_key(self, commit: str) -> str:
         try:
@@ -142,11 +149,7 @@ class Repositories:
         """Put a bundle's objects into a cache, and mark the commit as there once it is."""
         if not await asyncio.to_thread(cache.is_dir):
             await self._make_cache(cache, object_format(commit))
-        try:
-            for verb in ("verify", "unbundle"):
-                await git("bundle", verb, str(bundle), directory=cache, timeout_s=BULK_TIMEOUT_S)
-        except GitFailed as error:
-            raise CorruptStorage(f"the repository's bundle is broken: {error.said}") from error
+        await _unbundle(cache, bundle)
         await asyncio.to_thread(write_atomically, self._commits / commit, cache.stem)
         return cache
 
@@ -158,3 +161,20 @@ class Repositories:
             make = ("init", "--quiet", "--bare", "--template=", f"--object-format={format_name}")
             await git(*make, ".", directory=fresh)
             fresh.rename(cache)
+
+
+async def _has(cache: Path, commit: str) -> bool:
+    try:
+        await git("cat-file", "-e", f"{commit}^{{commit}}", directory=cache)
+    except (GitFailed, ToolError):  # ToolError: the directory is not there
+        return False
+    return True
+
+
+async def _unbundle(cache: Path, bundle: Path) -> None:
+    """Put a bundle's objects into a cache: all of them, or none. Raise CorruptStorage."""
+    try:
+        for verb in ("verify", "unbundle"):
+            await git("bundle", verb, str(bundle), directory=cache, timeout_s=BULK_TIMEOUT_S)
+    except GitFailed as error:
+        raise CorruptStorage(f"the repository's bundle is broken: {error.said}") from error

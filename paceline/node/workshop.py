@@ -34,10 +34,13 @@ from paceline.node.vitals import Lease
 from paceline.node.worker import Assignment, Worker
 from paceline.tasks import queries
 from paceline.tasks.model import Outcome, ToolState
+from paceline.tasks.queries_results import starting_points
 from paceline.tools.registry import Registry
 
 BLOBS_LIMIT_BYTES = 20 * 1024**3
 DETECT_S = 30.0
+CHANGES_LEVEL = 2
+"""The format level at which changes of a repository came in."""
 
 log = structlog.get_logger(__name__)
 
@@ -69,8 +72,12 @@ class Workshop:
         clock: Clock,
         live_members: Callable[[], Collection[NodeId]],
         secrets: Iterable[str],
+        level: Callable[[], int],
     ) -> None:
-        """Wire it: `secrets` are values that must never be in a log or an outcome."""
+        """Wire it: `secrets` are values that must never be in a log or an outcome.
+
+        `level` answers the format level of the cluster.
+        """
         self._node_id = node_id
         self._data_dir = data_dir
         self.redactor = Redactor(secrets)
@@ -104,6 +111,7 @@ class Workshop:
             repositories=self.repositories,
             redactor=self.redactor,
             clock=clock,
+            carries_changes=lambda: level() >= CHANGES_LEVEL,
         )
 
     async def sweep(self) -> None:
@@ -139,6 +147,7 @@ class Workshop:
                 token=given.ref.token,
                 tool=given.tool,
                 inputs=queries.inputs_of(connection, given.ref.subtask_id),
+                changes=starting_points(connection, given.ref.subtask_id),
             )
             try:
                 return await run_attempt(work, self._desk, stop)

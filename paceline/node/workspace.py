@@ -12,23 +12,15 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from paceline.node.disk import out_of_space
-from paceline.node.git import BULK_TIMEOUT_S, borrow, git, object_format
-
-AGENT_FILES = (
-    *(".claude", ".mcp.json", ".gemini", ".qwen", ".codex", ".opencode", "opencode.json*"),
-    *(".vscode", ".aider*", ".env*"),
-    *(".github/hooks", ".github/mcp.json", ".github/copilot*"),
-)
-"""What agents' programs obey when they find it in a repository: hooks, servers, addresses, keys."""
+from paceline.node.git import BULK_TIMEOUT_S, IDENTITY, borrow, git, object_format
+from paceline.tools.worktree import PLAIN_ATTRIBUTES
 
 REMOVAL_PAUSES_S = (0.0, 0.05, 0.5, 2.0)
 
-_IDENTITY = "[user]\n\tname = Paceline\n\temail = paceline@localhost\n"
+_CONFIG = "[user]\n\tname = {}\n\temail = {}\n".format(*IDENTITY)
 
 
 def branch_of(task_id: str, subtask_id: str, attempt: int) -> str:
@@ -36,23 +28,29 @@ def branch_of(task_id: str, subtask_id: str, attempt: int) -> str:
     return f"paceline/{task_id}/{subtask_id}/{attempt}"
 
 
+async def open_workspace(cache: Path, workspace: Path, format_name: str) -> None:
+    """Make a repository in an empty directory that has all that a cache has, and no files yet.
+
+    Its files will be byte for byte what was committed: no conversion of line ends or encodings, so
+    that what has changed can be told from outside. Raise GitFailed, TimedOut, StorageFull.
+    """
+    await borrow(workspace, cache / "objects", bare=False, object_format=format_name)
+    await asyncio.to_thread(_configure, workspace / ".git")
+
+
+async def check_out(workspace: Path, commit: str, *, branch: str) -> None:
+    """Check a commit out in a repository that has no files yet, on a new branch. Raise likewise."""
+    switch = ("checkout", "--quiet", "--no-track", "-b", branch, commit)
+    await git(*switch, directory=workspace, timeout_s=BULK_TIMEOUT_S)
+
+
 async def checkout(cache: Path, commit: str, *, branch: str, workspace: Path) -> None:
     """Check a commit of a cache out into an empty directory, on a new branch.
 
     Raise GitFailed, TimedOut, StorageFull.
     """
-    await borrow(workspace, cache / "objects", bare=False, object_format=object_format(commit))
-    await asyncio.to_thread(_append, workspace / ".git" / "config", _IDENTITY)
-    switch = ("checkout", "--quiet", "--no-track", "-b", branch, commit)
-    await git(*switch, directory=workspace, timeout_s=BULK_TIMEOUT_S)
-
-
-async def strip_agent_files(workspace: Path) -> tuple[str, ...]:
-    """Take out what would steer or deceive an agent's program, and answer what it was.
-
-    That is `AGENT_FILES` in any directory, and symbolic links that lead out of the work tree.
-    """
-    return await asyncio.to_thread(_strip, workspace)
+    await open_workspace(cache, workspace, object_format(commit))
+    await check_out(workspace, commit, branch=branch)
 
 
 async def remove_directory(directory: Path) -> None:
@@ -60,50 +58,12 @@ async def remove_directory(directory: Path) -> None:
     await asyncio.to_thread(_remove, directory)
 
 
-def _append(file: Path, text: str) -> None:
-    with out_of_space(), file.open("a", encoding="ascii") as config:
-        config.write(text)
-
-
-def _strip(workspace: Path) -> tuple[str, ...]:
-    removed = []
-    for found in _to_strip(workspace.resolve()):
-        if found.is_dir() and not found.is_symlink():
-            _remove(found)
-        else:
-            found.unlink()
-        removed.append(str(found.relative_to(workspace.resolve())))
-    return tuple(sorted(removed))
-
-
-def _to_strip(root: Path) -> Iterator[Path]:
-    """Walk the tree without following links; what is to go is not looked into."""
-    for name, directories, files in os.walk(root):
-        here = Path(name)
-        if here == root and ".git" in directories:
-            directories.remove(".git")
-        for entry in (*directories, *files):
-            path = here / entry
-            if _is_agent_file(here.name, entry) or _leads_out(path, root):
-                if entry in directories:
-                    directories.remove(entry)
-                yield path
-
-
-def _is_agent_file(parent: str, name: str) -> bool:
-    for pattern in AGENT_FILES:
-        directory, _, last = pattern.rpartition("/")
-        if fnmatchcase(name.lower(), last) and directory in ("", parent.lower()):
-            return True
-    return False
-
-
-def _leads_out(path: Path, root: Path) -> bool:
-    """Answer whether it is a link to somewhere outside, or into the repository's own data."""
-    if not path.is_symlink():
-        return False
-    target = Path(os.path.realpath(path))
-    return not target.is_relative_to(root) or target.is_relative_to(root / ".git")
+def _configure(git_directory: Path) -> None:
+    with out_of_space():
+        with (git_directory / "config").open("a", encoding="ascii") as config:
+            config.write(_CONFIG)
+        (git_directory / "info").mkdir(exist_ok=True)
+        (git_directory / "info" / "attributes").write_text(PLAIN_ATTRIBUTES, encoding="ascii")
 
 
 def _remove(directory: Path) -> None:

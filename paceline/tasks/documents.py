@@ -8,7 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from paceline import codec
-from paceline.tasks.model import AttemptStatus, Output, Repository, SubtaskStatus
+from paceline.tasks.model import (
+    AttemptStatus,
+    Output,
+    Repository,
+    RepositoryChange,
+    SubtaskStatus,
+)
 
 Document = dict[str, Any]
 
@@ -122,6 +128,7 @@ def attempt_document(row: Document) -> Document:
         "session": row["session"],
         "retryable_after_ms": row["retryable_after_ms"],
         "details": decoded(row["details"]) or {},
+        "change": _change(row["change"]),
     }
 
 
@@ -184,6 +191,7 @@ def _result(status: str, attempts: Sequence[Document]) -> Document | None:
         "usage": last["usage"],
         "cost_usd": last["cost_usd"],
         "duration_ms": last["duration_ms"],
+        "change": last["change"],
     }
 
 
@@ -202,6 +210,29 @@ def _output(encoded: bytes | None) -> Document | None:
     except UnicodeDecodeError:
         document["base64"] = base64.b64encode(output.inline).decode()
     return document
+
+
+def _change(encoded: bytes | None) -> Document | None:
+    if encoded is None:
+        return None
+    return change_document(codec.decode(RepositoryChange, encoded))
+
+
+def change_document(change: RepositoryChange) -> Document:
+    """Answer what an attempt did to the repository, and who holds it."""
+    return {
+        "base": change.base,
+        "start": change.start,
+        "commit": change.commit,
+        "files": change.files,
+        "insertions": change.insertions,
+        "deletions": change.deletions,
+        "bundle": {
+            "sha256": change.bundle.sha256,
+            "size": change.bundle.size,
+            "holders": list(change.bundle.holders),
+        },
+    }
 
 
 def _repository(encoded: bytes | None) -> Document | None:

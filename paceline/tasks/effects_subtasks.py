@@ -244,6 +244,11 @@ def _end_attempt(
             held.attempt_no,
         ),
     )
+    if outcome.change is not None:
+        effects.db.execute(
+            "INSERT INTO changes (attempt_no, change) VALUES (?, ?)",
+            (held.attempt_no, codec.encode(outcome.change)),
+        )
 
 
 def _end_subtask(

@@ -90,9 +90,18 @@ class ResultStatus(StrEnum):
     DENIED = "denied"
     TURN_LIMIT = "turn_limit"
     ERROR = "error"
+    CONFLICT = "conflict"
+    """What it depends on cannot be merged, and nobody was there to resolve it."""
 
 
-NOT_RETRIED = frozenset({ResultStatus.AUTH, ResultStatus.DENIED, ResultStatus.CANCELLED})
+NOT_RETRIED = frozenset(
+    {
+        ResultStatus.AUTH,
+        ResultStatus.DENIED,
+        ResultStatus.CANCELLED,
+        ResultStatus.CONFLICT,
+    }
+)
 """Trying these again on the same terms cannot help."""
 
 
@@ -175,6 +184,24 @@ class TaskSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RepositoryChange:
+    """What an attempt did to the repository: the commits from `base`, its task's, to `commit`.
+
+    `start` is where the attempt itself began: `base`, or the merge of what it depends on. `bundle`
+    is a git bundle of all that `commit` has and `base` has not, so that it can be used by whoever
+    has `base`. `files`, `insertions` and `deletions` count from `start` to `commit`.
+    """
+
+    base: str
+    start: str
+    commit: str
+    bundle: BlobRef
+    files: int = 0
+    insertions: int = 0
+    deletions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one attempt came to. `retryable_after_ms` is set where a provider names a reset."""
 
@@ -191,6 +218,8 @@ class Outcome:
     session: str = ""
     retryable_after_ms: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
+    change: RepositoryChange | None = None
+    """None where nothing was changed, or there is no repository."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -137,7 +137,7 @@ def _read_yaml(content: str) -> Located:
 
 
 def _yaml_reason(error: yaml.MarkedYAMLError, content: str, line: int | None) -> str:
-    if error.problem == _TOO_DEEP_FOR_LIBYAML or error.context == _TOO_DEEP_FOR_LIBYAML:
+    if _TOO_DEEP_FOR_LIBYAML in (error.problem, error.context):
         return f"nested more than {DEPTH_LIMIT} deep"
     lines = content.splitlines()
     written = lines[line - 1] if line is not None and line <= len(lines) else ""

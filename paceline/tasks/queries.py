@@ -226,7 +226,8 @@ def _attempts(connection: sqlite3.Connection, task_id: str) -> dict[int, list[Do
     found: dict[int, list[Document]] = defaultdict(list)
     for row in rows(
         connection,
-        "SELECT a.* FROM subtasks s JOIN attempts a ON a.subtask_no = s.subtask_no"
+        "SELECT a.*, c.change FROM subtasks s JOIN attempts a ON a.subtask_no = s.subtask_no"
+        " LEFT JOIN changes c ON c.attempt_no = a.attempt_no"
         " WHERE s.task_id = ? ORDER BY a.subtask_no, a.attempt",
         task_id,
     ):

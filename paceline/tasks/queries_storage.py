@@ -4,7 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from paceline import codec
-from paceline.tasks.model import Output, Repository
+from paceline.tasks.model import Output, Repository, RepositoryChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class LiveStorage:
 
 
 def live_storage(connection: sqlite3.Connection) -> LiveStorage:
-    """Answer what is referred to: by any task's repository, and by any attempt's output."""
+    """Answer what is referred to: by any task's repository, any attempt's output or change."""
     repositories = [
         codec.decode(Repository, encoded)
         for (encoded,) in connection.execute(
@@ -27,10 +27,15 @@ def live_storage(connection: sqlite3.Connection) -> LiveStorage:
         codec.decode(Output, encoded)
         for (encoded,) in connection.execute("SELECT output FROM attempts WHERE output IS NOT NULL")
     )
+    changes = (
+        codec.decode(RepositoryChange, encoded)
+        for (encoded,) in connection.execute("SELECT change FROM changes")
+    )
     return LiveStorage(
         blobs=frozenset(
             [each.bundle.sha256 for each in repositories]
             + [each.blob.sha256 for each in outputs if each.blob is not None]
+            + [each.bundle.sha256 for each in changes]
         ),
         commits=frozenset(each.commit for each in repositories),
     )

@@ -241,6 +241,14 @@ CREATE TABLE members (
 """
 """Who belongs, since version 2. `cluster` has one row once the cluster is founded."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES, _MEMBERSHIP)
+_CHANGES: Final = """
+CREATE TABLE changes (
+    attempt_no INTEGER PRIMARY KEY,
+    change BLOB NOT NULL
+);
+"""
+"""What an attempt did to its repository, where it did anything. `change` is a RepositoryChange."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES, _MEMBERSHIP, _CHANGES)
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""

@@ -11,9 +11,10 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from paceline.errors import TimedOut, ToolError
@@ -42,12 +43,14 @@ _OPTIONS = (
     *("-c", "core.untrackedCache=false"),
     *("-c", "core.quotePath=false"),
     *("-c", "core.autocrlf=false"),
+    *("-c", "core.bigFileThreshold=32m"),
+    *("-c", "pack.windowMemory=64m"),
     *("-c", "gc.auto=0"),
     *("-c", "maintenance.auto=false"),
     *("-c", "advice.addEmbeddedRepo=false"),
 )
-_PLAIN = "* !diff !filter !ident !text !eol !working-tree-encoding\n"
-"""Attributes of the scratch repository: they go before those of the tree."""
+PLAIN_ATTRIBUTES = "* !diff !filter !ident !text !eol !working-tree-encoding\n"
+"""Of the scratch repository: they go before those of the tree, so that files are what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +89,15 @@ class WorkTree:
 
         Raise ToolError, TimedOut.
         """
-        await self._git("add", "--all", "--", ".")
-        return (await self._git("write-tree"))[0].strip()
+        await self.git("add", "--all", "--", ".")
+        return (await self.git("write-tree"))[0].strip()
 
     async def changes(self, before: str, after: str) -> tuple[Change, ...]:
         """Answer what is different between two states, sorted by path."""
-        raw = await self._git(
+        raw = await self.git(
             "diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", before, after
         )
-        return tuple(self._change(*row) for row in _rows("\n".join(raw)))
+        return tuple(self._change(*row) for row in raw_rows("\n".join(raw)))
 
     def _change(self, mode_before: int, mode: int, path: str) -> Change:
         place = self._root / path
@@ -105,11 +108,16 @@ class WorkTree:
             return Change(path, mode_before, mode)
         return Change(path, mode_before, mode, found.st_size, target)
 
-    async def _git(self, *arguments: str) -> list[str]:
+    async def git(self, *arguments: str, added: Mapping[str, str] | None = None) -> list[str]:
+        """Run git in the scratch repository and answer the lines of its output.
+
+        `added` are variables for it. Raise ToolError, TimedOut.
+        """
         return await _git(
             *arguments,
             directory=self._root,
             added={
+                **(added or {}),
                 "GIT_DIR": str(self._scratch / "repository"),
                 "GIT_WORK_TREE": str(self._root),
                 "GIT_INDEX_FILE": str(self._scratch / "index"),
@@ -118,13 +126,31 @@ class WorkTree:
 
 
 @asynccontextmanager
-async def work_tree(root: Path) -> AsyncIterator[WorkTree]:
-    """Look at the files below `root`, a repository's work tree or any other directory."""
-    scratch = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="paceline-look-"))
+async def work_tree(
+    root: Path,
+    *,
+    within: Path | None = None,
+    index: Path | None = None,
+    borrowed: Sequence[Path] | None = None,
+    object_format: str = "sha1",
+) -> AsyncIterator[WorkTree]:
+    """Look at the files below `root`, a repository's work tree or any other directory.
+
+    The scratch repository lies in `within`, or among the temporary files. It begins with a copy of
+    `index`, one that nobody else has touched: then only files that have changed since are read, and
+    what is tracked counts although it is ignored. It reads objects of the directories `borrowed`;
+    None = of the work tree's own repository.
+    """
+    make = partial(tempfile.mkdtemp, prefix="paceline-look-", dir=within)
+    scratch = Path(await asyncio.to_thread(make))
     try:
         repository = scratch / "repository"
-        await _git("init", "--quiet", "--bare", "--template=", str(repository), directory=scratch)
-        await asyncio.to_thread(_prepare, repository, root)
+        init = ("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
+        await _git(*init, str(repository), directory=scratch)
+        objects = (root / ".git" / "objects",) if borrowed is None else borrowed
+        await asyncio.to_thread(_prepare, repository, objects)
+        if index is not None:
+            await asyncio.to_thread(shutil.copyfile, index, scratch / "index")
         yield WorkTree(root, scratch)
     finally:
         await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
@@ -135,23 +161,23 @@ def watched(root: Path, wanted: bool) -> AbstractAsyncContextManager[WorkTree | 
     return work_tree(root) if wanted else nullcontext()
 
 
-def _prepare(repository: Path, root: Path) -> None:
+def _prepare(repository: Path, borrowed: Sequence[Path]) -> None:
     (repository / "info").mkdir(exist_ok=True)
-    (repository / "info" / "attributes").write_text(_PLAIN, encoding="ascii")
+    (repository / "info" / "attributes").write_text(PLAIN_ATTRIBUTES, encoding="ascii")
     (repository / "info" / "exclude").write_text("", encoding="ascii")
-    objects = root / ".git" / "objects"
-    if objects.is_dir() and not objects.is_symlink():
+    there = [each for each in borrowed if each.is_dir() and not each.is_symlink()]
+    if there:
         (repository / "objects" / "info").mkdir(exist_ok=True)
         alternates = repository / "objects" / "info" / "alternates"
-        alternates.write_bytes(os.fsencode(objects) + b"\n")
+        alternates.write_bytes(b"".join(os.fsencode(each) + b"\n" for each in there))
 
 
-def _rows(raw: str) -> list[tuple[int, int, str]]:
-    r"""Read `diff-tree --raw -z`: `:MODE MODE NAME NAME STATUS\0PATH\0` again and again."""
+def raw_rows(raw: str) -> list[tuple[int, int, str]]:
+    r"""Read what `--raw -z` prints: `:MODE MODE NAME NAME STATUS\0PATH\0` again and again."""
     fields = raw.split("\0")
     rows = []
     for head, path in zip(fields[::2], fields[1::2], strict=False):
-        before, after, *_ = head.removeprefix(":").split(" ")
+        before, after, *_ = head.strip().removeprefix(":").split(" ")
         rows.append((int(before, 8), int(after, 8), path))
     return rows
 

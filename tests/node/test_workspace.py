@@ -1,12 +1,11 @@
 import asyncio
 import contextlib
-import os
 import threading
 from pathlib import Path
 
 from paceline.node.blobs import BlobStore
 from paceline.node.repository import Repositories
-from paceline.node.workspace import branch_of, checkout, remove_directory, strip_agent_files
+from paceline.node.workspace import branch_of, checkout, remove_directory
 from tests.node.desks import MIB, commit, git, make_repository
 from tests.tools.children import run
 
@@ -78,74 +77,6 @@ def test_one_can_commit_there_at_once(tmp_path: Path) -> None:
     workspace.mkdir()
     run(checkout(cache, commit_id, branch="b", workspace=workspace))
     assert git(workspace, "config", "user.email") == "paceline@localhost"
-
-
-AGENT_FILES = {
-    ".claude/settings.json": "{}",
-    ".mcp.json": "{}",
-    ".gemini/settings.json": "{}",
-    ".env": "ANTHROPIC_BASE_URL=http://evil",
-    ".env.local": "",
-    "opencode.jsonc": "{}",
-    ".aider.conf.yml": "",
-    ".github/hooks/x": "",
-    ".github/copilot-instructions.md": "",
-    "package/.claude/settings.json": "{}",
-    "package/.ENV": "",
-}
-KEPT = {
-    "README.md": "",
-    ".github/workflows/ci.yml": "",
-    ".gitignore": "",
-    "package/environment.py": "",
-    "hooks/mcp.json": "",
-    "claude/notes": "",
-}
-
-
-def test_what_would_steer_an_agent_is_taken_out(tmp_path: Path) -> None:
-    tree = make_repository(tmp_path / "tree", AGENT_FILES | KEPT)
-    removed = run(strip_agent_files(tree))
-    assert removed == (
-        ".aider.conf.yml",
-        ".claude",
-        ".env",
-        ".env.local",
-        ".gemini",
-        ".github/copilot-instructions.md",
-        ".github/hooks",
-        ".mcp.json",
-        "opencode.jsonc",
-        "package/.ENV",
-        "package/.claude",
-    )
-    left = (file for file in tree.rglob("*") if file.is_file() and ".git/" not in str(file))
-    assert {str(file.relative_to(tree)) for file in left} == set(KEPT)
-    assert run(strip_agent_files(tree)) == ()
-    assert git(tree, "rev-parse", "HEAD"), "the repository itself is untouched"
-
-
-def test_links_that_lead_out_are_taken_out_and_not_followed(tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
-    (outside / ".claude").mkdir(parents=True)
-    (outside / "file").write_text("x")
-    tree = make_repository(tmp_path / "tree", {"inside/file": "x"})
-    for name, target in (
-        ("absolute", str(outside)),
-        ("relative", "../outside/file"),
-        ("home", "/etc"),
-        (".claude", str(outside)),
-        ("own-data", ".git/config"),
-        ("kept", "inside/file"),
-        ("kept-directory", "inside"),
-        ("kept-broken", "inside/absent"),
-    ):
-        (tree / name).symlink_to(target)
-    assert run(strip_agent_files(tree)) == (".claude", "absolute", "home", "own-data", "relative")
-    assert (outside / ".claude").is_dir()
-    assert (outside / "file").exists()
-    assert (tree / "kept").read_text() == "x"
-    assert os.path.islink(tree / "kept-broken")
 
 
 def test_directories_without_rights_are_removed(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from paceline.tasks.model import Outcome, ResultStatus
+from paceline.tasks.model import BlobRef, Outcome, RepositoryChange, ResultStatus
 from tests.tasks.entries import OK
 from tests.tasks.game import NODES, Game
 
 Move = Callable[[Game, Random], None]
+
+CHANGE = RepositoryChange("base", "start", "commit", BlobRef("ab" * 32, 512, ("n1", "n2")), 1, 2, 3)
 
 MOVES: dict[Move, int] = {
     lambda g, r: g.submit(_shape(r), r.randint(1, 3), r.choice(["", "", "k1", "k2"])): 4,
@@ -54,7 +56,8 @@ def _seldom(random: Random) -> int:
 def _outcome(random: Random) -> Outcome:
     status = random.choice([*ResultStatus, *[ResultStatus.OK] * 15])
     after_ms = random.choice([None, 0, 5_000]) if status is ResultStatus.QUOTA else None
-    return Outcome(status, "words", retryable_after_ms=after_ms)
+    change = CHANGE if random.random() < 0.3 else None
+    return Outcome(status, "words", retryable_after_ms=after_ms, change=change)
 
 
 def _shape(random: Random) -> list[list[int]]:
