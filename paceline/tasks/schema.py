@@ -15,7 +15,7 @@ from paceline.tasks.tables import MIGRATIONS
 APPLICATION_ID: Final = 0x50614C31
 """Marks the file as ours (`PaL1`); SQLite keeps it at offset 68."""
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 PAGE_BYTES: Final = 4096
 """Fixed, because a snapshot is restored page by page."""
