@@ -2,8 +2,9 @@
 
 A frozen dataclass (or NamedTuple) is written as the array of its fields in order, and read back by
 its annotations, so that nothing is decoded that the type does not name. Rules for changing a type:
-only append fields, with defaults. A reader fills missing trailing fields with their defaults and
-ignores surplus ones, which is what lets two minor versions talk to each other.
+only append fields, with defaults, marked `LATER`. A reader fills missing trailing fields with their
+defaults and ignores surplus ones, which lets two minor versions talk to each other. And what is
+marked is not written while it says nothing, so that the bytes are those of the older version.
 
 A closed family of types (all commands, all Raft messages) is a `Union_`: `[tag, fields...]`.
 Decoding checks sizes first, refuses msgpack extension types and anything of the wrong type with
@@ -30,6 +31,9 @@ Decoder = Callable[[Any], Any]
 
 LIMIT_BYTES = 16 * 1024 * 1024
 """No single value may be larger than this, encoded."""
+
+LATER: Mapping[str, bool] = types.MappingProxyType({"later": True})
+"""Metadata of a field that was appended after a release: `field(default=None, metadata=LATER)`."""
 
 _SCALARS = (int, str, bytes, bool)
 
@@ -140,6 +144,8 @@ def _encoder(kind: Any) -> Encoder:
         names = _field_names(kind)
         hints = get_type_hints(kind)
         encoders = [_field_encoder(hints[name]) for name in names]
+        if later := _later_defaults(kind):
+            return _shortening_encoder(names, encoders, later)
         if all(encoder is None for encoder in encoders):
             return lambda value: [getattr(value, name) for name in names]
         fields = zip(names, encoders, strict=True)
@@ -148,6 +154,37 @@ def _encoder(kind: Any) -> Encoder:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return lambda value: value.value
     raise TypeError(f"{kind} is not a dataclass: the codec cannot encode it")
+
+
+def _shortening_encoder(
+    names: tuple[str, ...], encoders: list[Encoder | None], later: tuple[Any, ...]
+) -> Encoder:
+    """Answer an encoder that leaves out fields at the end that came later and say nothing."""
+    first = len(names) - len(later)
+
+    def write(value: Any) -> Any:
+        values = [getattr(value, name) for name in names]
+        while len(values) > first and values[-1] == later[len(values) - 1 - first]:
+            values.pop()
+        return [
+            encoder(part) if encoder else part
+            for encoder, part in zip(encoders, values, strict=False)
+        ]
+
+    return write
+
+
+def _later_defaults(kind: Any) -> tuple[Any, ...]:
+    """Answer the defaults of the fields that were appended after a release."""
+    if not dataclasses.is_dataclass(kind):
+        return ()
+    return tuple(
+        field.default_factory()
+        if field.default_factory is not dataclasses.MISSING
+        else field.default
+        for field in dataclasses.fields(kind)
+        if field.metadata.get("later")
+    )
 
 
 def _as_it_is(value: Any) -> Any:

@@ -141,3 +141,28 @@ def test_size_is_checked_before_decoding() -> None:
 def test_deep_nesting_is_refused_not_a_crash() -> None:
     with pytest.raises(ProtocolError):
         codec.unpack(b"\x91" * 100_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """A type that had one field in an older version."""
+
+    name: str
+    tags: tuple[str, ...] = field(default=(), metadata=codec.LATER)
+    size: int = field(default=0, metadata=codec.LATER)
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (Grown("a"), ["a"]),
+        (Grown("a", ("x",)), ["a", ["x"]]),
+        (Grown("a", (), 3), ["a", [], 3]),
+    ],
+)
+def test_later_fields_are_not_written_while_they_say_nothing(
+    value: Grown, plain: list[object]
+) -> None:
+    """So the bytes are those of the older version."""
+    assert codec.to_plain(value) == plain
+    assert codec.from_plain(Grown, plain) == value

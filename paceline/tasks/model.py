@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from paceline.codec import LATER
+
 
 class TaskStatus(StrEnum):
     """The seed's seven."""
@@ -218,7 +220,7 @@ class Outcome:
     session: str = ""
     retryable_after_ms: int | None = None
     details: dict[str, Any] = field(default_factory=dict)
-    change: RepositoryChange | None = None
+    change: RepositoryChange | None = field(default=None, metadata=LATER)
     """None where nothing was changed, or there is no repository."""
 
 
