@@ -12,7 +12,7 @@ from paceline.cli.client import Client, Document
 from paceline.cli.format import print_json
 from paceline.cli.waiting import exit_status, wait
 from paceline.errors import InputError, InvalidPlan, NodeUnreachable, Unavailable
-from paceline.tasks.model import CheckpointFrequency, Privacy
+from paceline.tasks.model import CheckpointFrequency, PermissionLevel, Privacy
 
 PLAN_LIMIT = 1024 * 1024
 _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
@@ -32,6 +32,23 @@ _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 @click.option("--checkpoints", type=click.Choice([c.value for c in CheckpointFrequency]))
 @click.option("--tool", "tools", multiple=True, metavar="TOOL", help="Preferred; repeatable.")
 @click.option("--priority", type=click.IntRange(0, 100), help="Higher goes first (default 50).")
+@click.option(
+    "--permission",
+    type=click.Choice([p.value for p in PermissionLevel]),
+    help="What agents may do; run includes edit, edit includes read.",
+)
+@click.option("--model", metavar="MODEL", help="For agents; as its maker calls it.")
+@click.option("--max-turns", type=click.IntRange(min=1), help="Of an agent in one attempt.")
+@click.option(
+    "--idle-timeout",
+    "idle_timeout_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long an agent may say nothing; 0 = for ever.",
+)
+@click.option(
+    "--budget", "budget_usd", type=float, metavar="USD", help="What the whole task may cost."
+)
 @click.option("--wait", "wait_", is_flag=True, help="Wait for the end; status 1 if it fails.")
 @click.option("--watch", "watch_", is_flag=True, help="Like --wait, and show how it goes.")
 @options.timeout
@@ -52,6 +69,11 @@ def submit(
     checkpoints: str | None,
     tools: tuple[str, ...],
     priority: int | None,
+    permission: str | None,
+    model: str | None,
+    max_turns: int | None,
+    idle_timeout_s: float | None,
+    budget_usd: float | None,
     wait_: bool,
     watch_: bool,
     timeout_s: float | None,
@@ -70,6 +92,11 @@ def submit(
         "checkpoint_frequency": checkpoints,
         "tool_preferences": list(tools),
         "priority": priority,
+        "permission": permission,
+        "model": model,
+        "max_turns": max_turns,
+        "idle_timeout_s": idle_timeout_s,
+        "budget_usd": budget_usd,
     }
     client = Client(data_dir)
     said = {key: value for key, value in body.items() if value is not None}

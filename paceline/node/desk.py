@@ -10,9 +10,8 @@ from paceline.node.blobs import BlobStore
 from paceline.node.logs import LogKey, LogStore
 from paceline.node.redaction import Redactor
 from paceline.node.repository import Repositories
-from paceline.tasks.model import Output, Privacy, SubtaskSpec, TaskSpec
+from paceline.tasks.model import Output, PermissionLevel, Privacy, SubtaskSpec, TaskSpec
 from paceline.tasks.queries_results import NamedChange
-from paceline.tools.contract import PermissionLevel
 from paceline.tools.registry import Registry
 
 OUTPUT_LIMIT_BYTES = 1024 * 1024 * 1024

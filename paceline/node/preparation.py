@@ -15,8 +15,8 @@ from paceline.node.git import object_format
 from paceline.node.harvest import Start
 from paceline.node.logs import LogWriter
 from paceline.node.workspace import branch_of, check_out, open_workspace
-from paceline.tasks.model import Output, Repository
-from paceline.tools.contract import BaseTool, Job, PermissionLevel
+from paceline.tasks.model import Output, PermissionLevel, Repository
+from paceline.tools.contract import BaseTool, Job
 from paceline.tools.environment import build_environment
 from paceline.tools.hygiene import strip
 

@@ -150,6 +150,8 @@ class Service:
             tool_preferences=request.tool_preferences,
             priority=request.priority,
             metadata=dict(request.metadata) or None,
+            budget_usd=request.budget_usd,
+            terms=request.terms,
         )
         if request.plan:
             return plan.parse(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from paceline import codec
 from paceline.errors import Conflict, InputError
+from paceline.tasks.apply_budget import check_budget, set_budget
 from paceline.tasks.commands import SubmitTask
 from paceline.tasks.effects import Effects, json_text
 from paceline.tasks.effects_tasks import TaskRow, set_task_status
@@ -33,6 +34,8 @@ def submit_task(effects: Effects, command: SubmitTask) -> str:
     _insert_user(effects, command.submitted_by)
     _insert_task(effects, command)
     _insert_subtasks(effects, spec, positions)
+    if spec.budget_usd is not None:
+        set_budget(effects, spec.task_id, spec.budget_usd)
     effects.log(
         "task_pending",
         task_id=spec.task_id,
@@ -74,6 +77,8 @@ def _check(spec: TaskSpec) -> dict[str, int]:
     if len({subtask.subtask_id for subtask in spec.subtasks}) != len(spec.subtasks):
         raise InputError("two subtasks have the same id")
     _check_needs(spec.subtasks, positions)
+    if spec.budget_usd is not None:
+        check_budget(spec.budget_usd)
     return positions
 
 

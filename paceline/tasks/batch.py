@@ -20,6 +20,7 @@ from paceline.tasks.apply_attempts import (
     lose_attempts,
     start_attempts,
 )
+from paceline.tasks.apply_budget import change_budget
 from paceline.tasks.apply_members import (
     admit_member,
     found_cluster,
@@ -63,6 +64,7 @@ HANDLERS: Final[Mapping[type[Command], Callable[[Effects, Any], Any]]] = {
     commands.TrustMember: trust_member,
     commands.RemoveMember: remove_member,
     commands.RecoverCluster: recover_cluster,
+    commands.SetBudget: change_budget,
 }
 """For each command, the function that applies it; results are plain data, to be packed."""
 

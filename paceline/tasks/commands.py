@@ -218,6 +218,15 @@ class RecoverCluster(Command):
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class SetBudget(Command):
+    """A person changes what a task may cost; None = no bound. Result: whether that was new."""
+
+    task_id: str
+    budget_usd: float | None = None
+    by: str = ""
+
+
 COMMANDS: Union_[Command] = Union_(
     {
         1: SubmitTask,
@@ -237,6 +246,7 @@ COMMANDS: Union_[Command] = Union_(
         15: TrustMember,
         16: RemoveMember,
         17: RecoverCluster,
+        50: SetBudget,
     }
 )
 """The closed family; tags never change meaning."""

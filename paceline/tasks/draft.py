@@ -124,3 +124,4 @@ class TaskDraft:
     tool_preferences: tuple[str, ...] = ()
     priority: int = 50
     metadata: dict[str, Any] = field(default_factory=dict)
+    budget_usd: float | None = None

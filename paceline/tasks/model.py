@@ -80,6 +80,17 @@ class CheckpointFrequency(StrEnum):
     HIGH = "high"
 
 
+class PermissionLevel(StrEnum):
+    """What an agent may do in its workspace; each level includes those before it."""
+
+    READ = "read"
+    """Look at files and answer."""
+    EDIT = "edit"
+    """Change files."""
+    RUN = "run"
+    """Run commands too."""
+
+
 class ResultStatus(StrEnum):
     """How a tool's run ended (facts: one vocabulary for all tools)."""
 
@@ -183,6 +194,8 @@ class TaskSpec:
     tool_preferences: tuple[str, ...] = ()
     priority: int = 50
     metadata: dict[str, Any] = field(default_factory=dict)
+    budget_usd: float | None = field(default=None, metadata=LATER)
+    """What all its attempts together may cost; reached, none begins any more. Level 2."""
 
 
 @dataclass(frozen=True, slots=True)

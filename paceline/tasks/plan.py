@@ -12,12 +12,12 @@ Which tools a subtask may use, in order of preference:
   person who asks for one tool does not want to pay for another.
 """
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paceline.errors import InvalidPlan
-from paceline.tasks import graph, plan_fields, templates
+from paceline.tasks import agent_terms, graph, plan_fields, templates
 from paceline.tasks.draft import (
     COMMAND,
     DESCRIPTION_LIMIT,
@@ -52,6 +52,9 @@ class PlanOptions:
     tool_preferences: tuple[str, ...] = ()
     priority: int | None = None
     metadata: dict[str, Any] | None = None
+    budget_usd: float | None = None
+    terms: Mapping[str, Any] = field(default_factory=dict)
+    """For all subtasks that do not say themselves: see `agent_terms.DEFAULTS`."""
 
 
 NO_OPTIONS = PlanOptions()
@@ -65,10 +68,12 @@ _TASK_FIELDS: dict[str, plan_fields.Reader] = {
     "priority": plan_fields.priority,
     "tool_preferences": plan_fields.words,
     "metadata": plan_fields.plain_map,
+    "budget_usd": agent_terms.budget,
+    **agent_terms.DEFAULTS,
     "subtasks": lambda node: node,
 }
 
-_COPIED = ("repository", "checkpoint_frequency", "priority", "metadata")
+_COPIED = ("repository", "checkpoint_frequency", "priority", "metadata", "budget_usd")
 """Fields that a draft takes as they were read, its own defaults standing in for absent ones."""
 
 
@@ -93,11 +98,12 @@ def parse(
     _check_options(options, known_tools, found)
     preferences = options.tool_preferences or named
     privacy = _stricter(top.get("privacy"), options.privacy)
+    terms = {**top.values, **_said(options.terms)}
     subtasks: tuple[SubtaskDraft, ...] = ()
     if top.get("type", PLAN) != PLAN:
-        subtasks = _template_subtasks(top, preferences, found)
+        subtasks = _template_subtasks(top, preferences, terms, found)
     elif not top.refused("type"):
-        subtasks = own_subtasks(top, preferences, known_tools, privacy, found)
+        subtasks = own_subtasks(top, preferences, known_tools, privacy, terms=terms, found=found)
     _check_size(subtasks, found)
     found.settle()
     drafted = TaskDraft(
@@ -129,7 +135,7 @@ def from_description(
     found.settle()
     top = Fields(values, dict.fromkeys(values), None)
     _check_options(options, known_tools, found)
-    subtasks = _template_subtasks(top, options.tool_preferences, found)
+    subtasks = _template_subtasks(top, options.tool_preferences, options.terms, found)
     _check_size(subtasks, found)
     found.settle()
     return _with_options(TaskDraft(description.strip(), type, subtasks), options)
@@ -161,6 +167,7 @@ def to_spec(
         tool_preferences=draft.tool_preferences,
         priority=draft.priority,
         metadata=draft.metadata,
+        budget_usd=draft.budget_usd,
     )
 
 
@@ -200,7 +207,7 @@ def _sensitive_names(draft: TaskDraft) -> set[str]:
 
 
 def _template_subtasks(
-    top: Fields, preferences: tuple[str, ...], found: Findings
+    top: Fields, preferences: tuple[str, ...], terms: Mapping[str, Any], found: Findings
 ) -> tuple[SubtaskDraft, ...]:
     if "subtasks" in top:
         found.add("a plan has either a type or subtasks, not both", top.line_of("subtasks"))
@@ -211,7 +218,10 @@ def _template_subtasks(
         found.add(reason, top.line_of("tool_preferences"))
     try:
         return templates.expand(
-            top.get("type"), top.get("description", ""), tool_preferences=preferences
+            top.get("type"),
+            top.get("description", ""),
+            tool_preferences=preferences,
+            settings=agent_terms.defaults(terms, preferences),
         )
     except InvalidPlan as error:
         found.add(f"type: {error.reason}", top.line_of("type"))
@@ -229,6 +239,11 @@ def _check_options(options: PlanOptions, known_tools: Collection[str], found: Fi
             plan_fields.priority(Located(options.priority, None))
         except InvalidPlan as error:
             found.add(f"priority: {error.reason}", None)
+    agent_terms.check({**options.terms, "budget_usd": options.budget_usd}, found)
+
+
+def _said(terms: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in terms.items() if value is not None}
 
 
 def _with_options(draft: TaskDraft, options: PlanOptions) -> TaskDraft:
@@ -238,6 +253,7 @@ def _with_options(draft: TaskDraft, options: PlanOptions) -> TaskDraft:
         "tool_preferences": options.tool_preferences or None,
         "priority": options.priority,
         "metadata": options.metadata,
+        "budget_usd": options.budget_usd,
     }
     said: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     return replace(draft, privacy=_stricter(draft.privacy, options.privacy), **said)

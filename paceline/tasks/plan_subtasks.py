@@ -1,8 +1,9 @@
 """The subtasks that a person wrote into a plan: read one by one, then checked as a graph."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
-from paceline.tasks import graph, plan_fields
+from paceline.tasks import agent_terms, graph, plan_fields
 from paceline.tasks.draft import (
     CHECKPOINT,
     COMMAND,
@@ -39,6 +40,7 @@ _SUBTASK_FIELDS: dict[str, plan_fields.Reader] = {
     "privacy": plan_fields.choice(Privacy),
     "review": plan_fields.flag,
     "checkpoint": plan_fields.flag,
+    **agent_terms.OWN,
     "settings": plan_fields.plain_map,
 }
 
@@ -60,21 +62,28 @@ def own_subtasks(
     preferences: tuple[str, ...],
     known_tools: Collection[str],
     privacy: Privacy,
+    *,
+    terms: Mapping[str, Any],
     found: Findings,
 ) -> tuple[SubtaskDraft, ...]:
-    """Answer the subtasks of a plan and note all that is wrong with them."""
+    """Answer the subtasks of a plan and note all that is wrong with them.
+
+    `terms` are what the task says for all that do not say themselves; see `agent_terms`.
+    """
     drafts, vertices = [], []
     for node in _subtask_nodes(top, found):
         fields = found.fields(node, _SUBTASK_FIELDS, "a subtask")
         tools = read_tools(fields, "tool", known_tools, found) or preferences
+        who = quoted(fields.get("name")) if fields.get("name") else "a subtask"
         if isinstance(node.value, Map):
-            who = quoted(fields.get("name")) if fields.get("name") else "a subtask"
             _check_words(who, fields, privacy, found)
             # An unknown tool has been told about; what would follow from it has not to be.
             if not fields.refused("tool") and set(tools) <= set(known_tools):
                 _check_run(who, fields, tools, found)
+        own = agent_terms.own_terms(who, fields, tools, found)
+        settings = {**agent_terms.defaults(terms, tools), **fields.get("settings", {}), **own}
         vertices.append(_vertex(fields))
-        drafts.append(_draft(fields, tools, top.get("description", "")))
+        drafts.append(_draft(fields, tools, top.get("description", ""), settings))
     # A name that was refused would be refused again wherever it is needed.
     if all(vertex.name for vertex in vertices):
         for problem in graph.problems(vertices):
@@ -132,7 +141,9 @@ def _vertex(fields: Fields) -> graph.Vertex:
     )
 
 
-def _draft(fields: Fields, tools: tuple[str, ...], task_description: str) -> SubtaskDraft:
+def _draft(
+    fields: Fields, tools: tuple[str, ...], task_description: str, settings: dict[str, Any]
+) -> SubtaskDraft:
     """Answer the subtask. An agent without instructions is told what the task is for."""
     words = fields.get("instructions") or fields.get("description") or task_description
     marks = {mark: True for mark in (REVIEW, CHECKPOINT) if fields.get(mark)}
@@ -141,7 +152,7 @@ def _draft(fields: Fields, tools: tuple[str, ...], task_description: str) -> Sub
         tools=tools,
         needs=tuple(word.text for word in fields.get("needs", ())),
         instructions="" if tools == (COMMAND,) and "instructions" not in fields else words,
-        settings={**fields.get("settings", {}), **marks},
+        settings={**settings, **marks},
         line=fields.line,
         **{name: fields.values[name] for name in _COPIED if name in fields.values},
     )

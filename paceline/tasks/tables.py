@@ -249,6 +249,18 @@ CREATE TABLE changes (
 """
 """What an attempt did to its repository, where it did anything. `change` is a RepositoryChange."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES, _MEMBERSHIP, _CHANGES)
+_MONEY: Final = """
+CREATE TABLE task_budgets (
+    task_id TEXT PRIMARY KEY,
+    budget_usd REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX attempts_by_cost ON attempts (finished_at, node_id, cost_usd)
+    WHERE cost_usd IS NOT NULL;
+CREATE INDEX attempts_limited ON attempts (finished_at) WHERE result_status = 'quota';
+"""
+"""What tasks may cost, and two ways into `attempts`: what cost something, what hit a limit."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES, _MEMBERSHIP, _CHANGES, _MONEY)
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""

@@ -5,6 +5,7 @@ recommended tool are its own. The instructions are prompts for an agent; `{descr
 becomes the words of the person, taken literally. Marks on a subtask:
 
 * `review`: another agent looks at the outcome before anything builds on it;
+* `permission`: what its agent may do, unless the person says otherwise;
 * `checkpoint`: a major step, after which a person is asked when checkpoints are `medium`.
 
 The recommended tool is the first preference. Every other agent follows it, so that a template also
@@ -12,7 +13,7 @@ runs where that tool is not installed; the task's own `tool_preferences` replace
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -20,6 +21,7 @@ from typing import Any
 
 from paceline.errors import InvalidPlan
 from paceline.tasks.draft import CHECKPOINT, REVIEW, SubtaskDraft, did_you_mean, quoted
+from paceline.tasks.model import PermissionLevel
 
 PLACEHOLDER = "{description}"
 
@@ -67,11 +69,16 @@ def load(name: str) -> Template:
 
 
 def expand(
-    name: str, description: str, *, tool_preferences: Sequence[str] = ()
+    name: str,
+    description: str,
+    *,
+    tool_preferences: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> tuple[SubtaskDraft, ...]:
     """Answer the template's subtasks for one task. Raise InvalidPlan if there is no such template.
 
-    `tool_preferences`, if given, are the only tools, in that order.
+    `tool_preferences`, if given, are the only tools, in that order; `settings` go before those of
+    the template.
     """
     chosen = tuple(tool_preferences)
     return tuple(
@@ -79,6 +86,7 @@ def expand(
             subtask,
             instructions=subtask.instructions.replace(PLACEHOLDER, description.strip()),
             tools=chosen or subtask.tools,
+            settings={**subtask.settings, **(settings or {})},
         )
         for subtask in load(name).subtasks
     )
@@ -93,5 +101,8 @@ def _subtask(entry: dict[str, Any], tools: tuple[str, ...]) -> SubtaskDraft:
         instructions=entry["instructions"].strip(),
         complexity=entry["complexity"],
         priority=entry["priority"],
-        settings={mark: True for mark in (REVIEW, CHECKPOINT) if entry.get(mark)},
+        settings={
+            "permission": PermissionLevel(entry["permission"]).value,
+            **{mark: True for mark in (REVIEW, CHECKPOINT) if entry.get(mark)},
+        },
     )

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import httpx
 
 from paceline.errors import InputError
-from paceline.tasks.model import ResultStatus
-from paceline.tools.contract import BaseTool, Job, PermissionLevel
+from paceline.tasks.model import PermissionLevel, ResultStatus
+from paceline.tools.contract import BaseTool, Job
 from paceline.tools.cost import cost
 from paceline.tools.events import (
     DENIALS_LIMIT,

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,17 +25,6 @@ API_VERSION = 1
 
 EXECUTE_LINES = 1000
 """`execute` answers at most so many lines of log."""
-
-
-class PermissionLevel(StrEnum):
-    """What an agent may do in its workspace; each level includes those before it."""
-
-    READ = "read"
-    """Look at files and answer."""
-    EDIT = "edit"
-    """Change files."""
-    RUN = "run"
-    """Run commands too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

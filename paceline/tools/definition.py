@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from paceline.tasks.model import ResultStatus
-from paceline.tools.contract import PermissionLevel
+from paceline.tasks.model import PermissionLevel, ResultStatus
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 

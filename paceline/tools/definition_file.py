@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from paceline.errors import InvalidSettings
-from paceline.tasks.model import ResultStatus
+from paceline.tasks.model import PermissionLevel, ResultStatus
 from paceline.tasks.toml_lines import Path as KeyPath
 from paceline.tasks.toml_lines import toml_lines
 from paceline.tools import definition_checks as checks
-from paceline.tools.contract import PermissionLevel
 from paceline.tools.definition import (
     PLACEHOLDER,
     Definition,

@@ -16,8 +16,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from paceline.tasks.model import ResultStatus
-from paceline.tools.contract import PermissionLevel
+from paceline.tasks.model import PermissionLevel, ResultStatus
 from paceline.tools.definition import Definition, Format, StatusRule
 from paceline.tools.events import Limit, LimitKind
 from paceline.tools.limits import recognise

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from paceline.errors import InputError, InvalidSettings, PacelineError, ToolError
-from paceline.tasks.model import ResultStatus, ToolState
+from paceline.tasks.model import PermissionLevel, ResultStatus, ToolState
 from paceline.tools.addresses import is_loopback
-from paceline.tools.contract import BaseTool, Job, PermissionLevel
+from paceline.tools.contract import BaseTool, Job
 from paceline.tools.cost import check_prices, cost
 from paceline.tools.definition import Definition
 from paceline.tools.definition_file import shipped

@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paceline.errors import InputError
-from paceline.tools.contract import Job, PermissionLevel
+from paceline.errors import InputError, ToolError
+from paceline.tasks.agent_terms import BUDGET_LIMIT_USD, MODEL, TURNS_LIMIT
+from paceline.tasks.model import PermissionLevel
+from paceline.tools.contract import Job
 
 MAX_TURNS = 100
 """Unless said otherwise. A turn is one answer of the model that uses tools."""
 
-TURNS_LIMIT = 10_000
-BUDGET_LIMIT_USD = 100_000.0
-
-_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
 
 
@@ -39,12 +37,12 @@ def wishes(job: Job, config: Mapping[str, Any]) -> Wishes:
     """Answer the terms: the subtask's wish, else the node's configuration, else the default.
 
     The node's `permission` is also the most that a subtask can have. Raise InputError, which names
-    the wish and what it may be.
+    the wish and what it may be; ToolError where only this node does not permit it.
     """
     given = {**config, **job.settings}
     return Wishes(
         permission=_permission(job.settings, config),
-        model=_shaped(given.get("model", ""), _MODEL, "model"),
+        model=_shaped(given.get("model", ""), MODEL, "model"),
         max_turns=_turns(given.get("max_turns", MAX_TURNS)),
         budget_usd=_budget(given.get("budget_usd")),
         session=_shaped(job.session, _SESSION, "session"),
@@ -54,7 +52,7 @@ def wishes(job: Job, config: Mapping[str, Any]) -> Wishes:
 def check_wishes(config: Mapping[str, Any]) -> None:
     """Raise InputError if what a node's configuration wishes is not possible."""
     _permission({}, config)
-    _shaped(config.get("model", ""), _MODEL, "model")
+    _shaped(config.get("model", ""), MODEL, "model")
     _turns(config.get("max_turns", MAX_TURNS))
     _budget(config.get("budget_usd"))
 
@@ -63,7 +61,7 @@ def _permission(settings: Mapping[str, Any], config: Mapping[str, Any]) -> Permi
     most = _level(config.get("permission", PermissionLevel.RUN))
     wanted = _level(settings.get("permission", min(most, PermissionLevel.EDIT, key=_rank)))
     if _rank(wanted) > _rank(most):
-        raise InputError(f"this node permits its agents no more than `{most}`, not `{wanted}`")
+        raise ToolError(f"this node permits its agents no more than `{most}`, not `{wanted}`")
     return wanted
 
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from paceline.errors import InputError, ToolError
-from paceline.tools.contract import Job, PermissionLevel
+from paceline.tasks.model import PermissionLevel
+from paceline.tools.contract import Job
 from paceline.tools.hygiene import is_agent_file, is_git_name
 from paceline.tools.process import Ending, ProcessSpec, child_process
 

@@ -31,6 +31,7 @@ from paceline.tasks.commands import (
     RetryTask,
     RevokeMember,
     RotateToken,
+    SetBudget,
     SetWorkerStatus,
     StartAttempts,
     SubmitTask,
@@ -175,6 +176,11 @@ class Game:
         expected = self.twin.retry(task_id)
         assert _told(self._give(RetryTask(task_id))) == expected
 
+    def set_budget(self, pick: int, budget_usd: float | None) -> None:
+        task_id = self._task_id(pick)
+        expected = self.twin.set_budget(task_id, budget_usd)
+        assert _told(self._give(SetBudget(task_id, budget_usd))) == expected
+
     def judge(self, node_id: str, status: str) -> None:
         result = self._give(SetWorkerStatus(node_id, status))
         if node_id in self.twin.workers:
@@ -281,6 +287,11 @@ class Game:
         assert {row[0]: row[1:] for row in found} == {
             task_id: (task.status, self.twin.progress(task_id))
             for task_id, task in self.twin.tasks.items()
+        }
+        assert dict(self._rows("SELECT task_id, budget_usd FROM task_budgets")) == {
+            task_id: task.budget_usd
+            for task_id, task in self.twin.tasks.items()
+            if task.budget_usd is not None
         }
 
     def _subtasks_agree(self) -> None:

@@ -31,6 +31,7 @@ MOVES: dict[Move, int] = {
     lambda g, r: g.allocate(r.choices(range(100), k=3), r.choice(NODES), -_seldom(r)): 6,
     lambda g, r: g.cancel(r.randrange(100)): 3,
     lambda g, r: g.retry(r.randrange(100)): 6,
+    lambda g, r: g.set_budget(r.randrange(100), r.choice([None, 0.0, 1.5, 20.0])): 3,
     lambda g, r: g.judge(r.choice(NODES), r.choice(["online", "online", "offline"])): 3,
     lambda g, r: g.register(r.choice(NODES)): 3,
     lambda g, r: g.forget(r.choice(NODES)): 1,
@@ -151,6 +152,10 @@ class ShortGame(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def retry(self, pick: int) -> None:
         self.game.retry(pick)
+
+    @rule(pick=PICKS, budget_usd=st.sampled_from([None, -1.0, 2.0, 3.5]))
+    def set_budget(self, pick: int, budget_usd: float | None) -> None:
+        self.game.set_budget(pick, budget_usd)
 
     @rule(node_id=NODE, status=st.sampled_from(["online", "offline"]))
     def judge(self, node_id: str, status: str) -> None:

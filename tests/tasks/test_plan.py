@@ -215,7 +215,11 @@ def test_a_plan_may_name_a_template() -> None:
     assert draft.type == "bug_fix"
     assert [subtask.tools for subtask in draft.subtasks] == [("ollama",)] * 3
     assert all("It crashes on {empty} input" in s.instructions for s in draft.subtasks)
-    assert draft.subtasks[1].settings == {REVIEW: True, CHECKPOINT: True}
+    assert draft.subtasks[1].settings == {
+        "permission": "run",
+        REVIEW: True,
+        CHECKPOINT: True,
+    }
 
 
 def test_a_template_recommends_the_seeds_tool_first() -> None:

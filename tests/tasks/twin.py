@@ -42,6 +42,7 @@ class TwinSubtask:
 class TwinTask:
     status: str = "in_progress"
     cancel: bool = False
+    budget_usd: float | None = None
 
 
 @dataclass
@@ -203,6 +204,15 @@ class Twin:
             sub.status, sub.not_before, sub.tally = "pending", 0, FRESH
         task.cancel, task.status = False, "in_progress"
         return "in_progress"
+
+    def set_budget(self, task_id: str, budget_usd: float | None) -> str:
+        task = self.tasks.get(task_id)
+        if task is None or task.status in ("completed", "cancelled"):
+            return "refused"
+        if budget_usd is not None and budget_usd <= 0:
+            return "refused"
+        new, task.budget_usd = task.budget_usd != budget_usd, budget_usd
+        return str(new)
 
     def forget(self, node_id: str, now_ms: int) -> bool:
         held = [ref for ref, holder in self.active() if holder == node_id]

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from paceline.errors import InvalidSettings, ToolError
-from paceline.tasks.model import ResultStatus
-from paceline.tools.contract import PermissionLevel
+from paceline.tasks.model import PermissionLevel, ResultStatus
 from paceline.tools.definition_file import owned, parse, shipped, shipped_names
 from paceline.tools.hygiene import is_agent_file
 from paceline.tools.program import Program

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.tasks.model import ResultStatus
-from paceline.tools.contract import PermissionLevel
+from paceline.tasks.model import PermissionLevel, ResultStatus
 from paceline.tools.definition_file import shipped, shipped_names
 from paceline.tools.events import CallResult, Event, Limit, LimitKind, ToolCall
 from paceline.tools.judging import Ended, Judgement, judge

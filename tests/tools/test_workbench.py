@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paceline.tools.contract import PermissionLevel
+from paceline.tasks.model import PermissionLevel
 from paceline.tools.workbench import ANSWER_LIMIT, Done, Workbench
 from tests.tools.children import lives, run
 from tests.tools.jobs import job

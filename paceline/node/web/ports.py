@@ -49,6 +49,9 @@ class TaskRequest:
     tool_preferences: tuple[str, ...] = ()
     priority: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    budget_usd: float | None = None
+    terms: dict[str, Any] = field(default_factory=dict)
+    """`permission`, `model`, `max_turns`, `idle_timeout_s`, as far as they were said."""
 
 
 @dataclass(frozen=True, slots=True)

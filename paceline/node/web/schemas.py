@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from paceline.errors import InputError
 from paceline.node.web.errors import Refused
 from paceline.node.web.ports import RepositoryRequest, TaskRequest
-from paceline.tasks.model import CheckpointFrequency, Privacy, TaskStatus
+from paceline.tasks.agent_terms import BUDGET_LIMIT_USD, IDLE_LIMIT_S, TURNS_LIMIT
+from paceline.tasks.model import CheckpointFrequency, PermissionLevel, Privacy, TaskStatus
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -55,6 +56,11 @@ class TaskBody(Schema):
     tool_preferences: Annotated[list[Identifier], Field(max_length=32)] = []
     priority: Annotated[int, Field(ge=0, le=100)] | None = None
     metadata: dict[str, Any] = {}
+    permission: PermissionLevel | None = None
+    model: Name = ""
+    max_turns: Annotated[int, Field(ge=1, le=TURNS_LIMIT)] | None = None
+    idle_timeout_s: Annotated[float, Field(ge=0, le=IDLE_LIMIT_S)] | None = None
+    budget_usd: Annotated[float, Field(gt=0, le=BUDGET_LIMIT_USD)] | None = None
 
     def to_request(self) -> TaskRequest:
         """Answer the request; raise InputError where its two halves do not fit together."""
@@ -72,7 +78,18 @@ class TaskBody(Schema):
             tool_preferences=tuple(self.tool_preferences),
             priority=self.priority,
             metadata=self.metadata,
+            budget_usd=self.budget_usd,
+            terms=self._terms(),
         )
+
+    def _terms(self) -> dict[str, Any]:
+        said = {
+            "permission": self.permission and self.permission.value,
+            "model": self.model or None,
+            "max_turns": self.max_turns,
+            "idle_timeout_s": self.idle_timeout_s,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
     def _check_halves(self) -> None:
         if self.plan and self.type:
