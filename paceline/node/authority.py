@@ -15,6 +15,7 @@ from paceline.tasks.commands import (
     RecoverCluster,
     RegisterWorker,
     RemoveMember,
+    ResolveCheckpoint,
     RevokeMember,
     RotateToken,
     StartAttempts,
@@ -25,7 +26,7 @@ from paceline.tasks.commands import (
 def require_own_name(command: Command, sender: NodeId) -> None:
     """Raise Conflict if the command is in the name of another than its sender."""
     match command:
-        case TrustMember() | RotateToken() | RevokeMember():
+        case TrustMember() | RotateToken() | RevokeMember() | ResolveCheckpoint():
             speaker = command.by
         case RemoveMember() if command.by == sender:
             speaker = command.node_id

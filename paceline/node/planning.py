@@ -9,6 +9,7 @@ from paceline.ids import NodeId
 from paceline.node.vitals import VitalsTable
 from paceline.tasks import queries
 from paceline.tasks.model import ResultStatus
+from paceline.tasks.peer_review import reviewers
 from paceline.tasks.queries_work import ActiveAttempt as StoredAttempt
 from paceline.tasks.queries_work import ReadySubtask as StoredSubtask
 from paceline.tasks.queries_workers import registered_workers
@@ -110,7 +111,7 @@ def as_ready(stored: StoredSubtask) -> ReadySubtask:
         subtask_id=stored.subtask_id,
         task_id=stored.task_id,
         name=spec.name,
-        tools=spec.tools,
+        tools=reviewers(spec) if stored.reviewed else spec.tools,
         attempt=stored.next_attempt,
         priority=spec.priority,
         task_priority=stored.task_priority,
@@ -123,6 +124,8 @@ def as_ready(stored: StoredSubtask) -> ReadySubtask:
         waiting_since_ms=stored.waiting_since_ms,
         not_before_ms=stored.not_before_ms,
         commit=stored.repository.commit if stored.repository else "",
+        avoid_tool=stored.avoid_tool,
+        avoid_node=stored.reviewed.node_id if stored.reviewed else "",
     )
 
 

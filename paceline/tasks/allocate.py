@@ -48,6 +48,8 @@ class Requirements:
     failed_nodes: frozenset[str] = frozenset()
     throttled: frozenset[tuple[str, str]] = frozenset()
     """(node, tool) where a provider's limit holds this subtask back."""
+    avoid_tool: str = ""
+    avoid_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ def requirements(subtask: ReadySubtask, now_ms: int) -> Requirements:
         throttled=frozenset(
             where for where, until_ms in subtask.throttled_until_ms.items() if until_ms > now_ms
         ),
+        avoid_tool=subtask.avoid_tool,
+        avoid_node=subtask.avoid_node,
     )
 
 
@@ -129,6 +133,16 @@ class Candidate:
             or _label_mismatch(worker, wanted)
         )
         self.passing_reason = _fullness(worker, settings.thresholds)
+
+    def has_other_tool(self, avoided: str) -> bool:
+        """Answer whether it fits with another tool than that one."""
+        return self.fit and any(tool.name != avoided for tool in self._tools)
+
+    def leave_out(self, avoided: str, reason: str) -> None:
+        """Let that tool not be used here; without another, the worker is refused."""
+        self._tools = tuple(tool for tool in self._tools if tool.name != avoided)
+        if not self._tools and not self.lasting_reason:
+            self.lasting_reason = reason
 
     @property
     def fit(self) -> bool:
@@ -210,7 +224,21 @@ def candidates(
         for candidate in judged:
             if candidate.worker.node_id in wanted.failed_nodes and not candidate.lasting_reason:
                 candidate.lasting_reason = "an earlier attempt failed here for the node's own sake"
+    if wanted.avoid_tool or wanted.avoid_node:
+        _prefer_others(judged, wanted)
     return judged
+
+
+def _prefer_others(judged: list[Candidate], wanted: Requirements) -> None:
+    """Leave out what is to be avoided: the tool where any fit worker has another, else the node."""
+    tool, node_id = wanted.avoid_tool, wanted.avoid_node
+    if tool and any(candidate.has_other_tool(tool) for candidate in judged):
+        for candidate in judged:
+            candidate.leave_out(tool, f"another tool than {tool} is to do it")
+    elif node_id and any(each.fit and each.worker.node_id != node_id for each in judged):
+        for candidate in judged:
+            if candidate.worker.node_id == node_id and not candidate.lasting_reason:
+                candidate.lasting_reason = "another node than the author's is to do it"
 
 
 # --- scores ---------------------------------------------------------------------------------------

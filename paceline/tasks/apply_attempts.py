@@ -18,15 +18,15 @@ from paceline.tasks.commands import (
     StartAttempts,
 )
 from paceline.tasks.effects import Change, Effects, finite
+from paceline.tasks.effects_quality import NEVER_MS, task_is_held
 from paceline.tasks.effects_subtasks import (
     HeldRow,
-    complete,
     fail_or_retry,
     find_attempt,
-    lose,
     start,
 )
-from paceline.tasks.model import AttemptStatus, ResultStatus, SubtaskStatus
+from paceline.tasks.model import AttemptStatus, ResultStatus, SubtaskStatus, TaskStatus
+from paceline.tasks.reviewing import begin_review, finish_review, finish_work, give_up
 
 
 def allocate(effects: Effects, command: Allocate) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def allocate(effects: Effects, command: Allocate) -> dict[str, Any]:
         if row is None or why:
             void.append([placement.subtask_id, why])
         else:
-            _place(effects, placement, subtask_no=row[0], task_id=row[1])
+            _place(effects, placement, row)
     return {"allocated": len(command.placements) - len(void), "void": void}
 
 
@@ -66,8 +66,10 @@ def finish_attempt(effects: Effects, command: FinishAttempt) -> bool:
             return True
         _note_stale(effects, held, command)
         return False
-    if command.outcome.status is ResultStatus.OK:
-        complete(effects, held, command.outcome)
+    if held.reviews:
+        finish_review(effects, held, command.outcome)
+    elif command.outcome.status is ResultStatus.OK:
+        finish_work(effects, held, command.outcome)
     else:
         fail_or_retry(effects, held, command.outcome)
     return True
@@ -79,20 +81,20 @@ def lose_attempts(effects: Effects, command: LoseAttempts) -> int:
     for ref in command.attempts:
         held = find_attempt(effects, ref)
         if held is not None and held.active and held.token == ref.token:
-            lose(effects, held, command.reason)
+            give_up(effects, held, command.reason)
             lost += 1
     return lost
 
 
 # --- placing --------------------------------------------------------------------------------------
 
-_SubtaskRow = tuple[int, str, str, int, int, str]
-"""subtask_no, task_id, status, unmet, attempts, the task's status"""
+_SubtaskRow = tuple[int, str, str, int, int, str, int]
+"""subtask_no, task_id, status, unmet, attempts, the task's status, not_before"""
 
 
 def _find_subtask(effects: Effects, subtask_id: str) -> _SubtaskRow | None:
     row: _SubtaskRow | None = effects.db.execute(
-        "SELECT s.subtask_no, s.task_id, s.status, s.unmet, s.attempts, t.status"
+        "SELECT s.subtask_no, s.task_id, s.status, s.unmet, s.attempts, t.status, s.not_before"
         " FROM subtasks s JOIN tasks t ON t.task_id = s.task_id WHERE s.subtask_id = ?",
         (subtask_id,),
     ).fetchone()
@@ -105,13 +107,17 @@ def _void_reason(
     """Answer why a placement cannot be made, or nothing where it can."""
     if row is None:
         return "no such subtask"
-    _, _, status, unmet, attempts, task_status = row
-    if status != SubtaskStatus.PENDING:
+    _, _, status, unmet, attempts, task_status, not_before = row
+    if status not in (SubtaskStatus.PENDING, SubtaskStatus.REVIEW):
         return f"it is {status}"
     if unmet:
         return f"{unmet} of its dependencies are not completed"
     if task_status not in phases.WORKED_TASK:
         return f"its task is {task_status}"
+    if not_before >= NEVER_MS:
+        return "a person is to decide, or it is reviewed already"
+    if task_status != TaskStatus.IN_PROGRESS and task_is_held(effects, row[1]):
+        return "a person is to decide about its task"
     if placement.attempt != attempts + 1:
         return f"its next attempt is {attempts + 1}, not {placement.attempt}"
     worker = _worker_status(effects, placement.node_id, known)
@@ -130,8 +136,8 @@ def _worker_status(effects: Effects, node_id: str, known: dict[str, str]) -> str
     return known[node_id]
 
 
-def _place(effects: Effects, placement: Placement, *, subtask_no: int, task_id: str) -> None:
-    phases.check("subtask", SubtaskStatus.PENDING, SubtaskStatus.ALLOCATED)
+def _place(effects: Effects, placement: Placement, row: _SubtaskRow) -> None:
+    subtask_no, task_id, status, *_ = row
     now_ms, token = effects.now_ms, effects.index
     effects.db.execute(
         "INSERT INTO attempts"
@@ -147,22 +153,29 @@ def _place(effects: Effects, placement: Placement, *, subtask_no: int, task_id: 
             now_ms,
         ),
     )
+    if status == SubtaskStatus.REVIEW:
+        begin_review(effects, subtask_no, placement.attempt)
+        _tell_placed(effects, placement, task_id, SubtaskStatus.REVIEW)
+        return
+    phases.check("subtask", SubtaskStatus.PENDING, SubtaskStatus.ALLOCATED)
     effects.db.execute(
         "UPDATE subtasks SET status = 'allocated', assigned_worker = ?, assigned_at = ?,"
         " attempts = ?, updated_at = ? WHERE subtask_no = ?",
         (placement.node_id, now_ms, placement.attempt, now_ms, subtask_no),
     )
-    _tell_placed(effects, placement, task_id)
+    _tell_placed(effects, placement, task_id, SubtaskStatus.ALLOCATED)
 
 
-def _tell_placed(effects: Effects, placement: Placement, task_id: str) -> None:
+def _tell_placed(
+    effects: Effects, placement: Placement, task_id: str, status: SubtaskStatus
+) -> None:
     effects.log(
-        "subtask_allocated",
+        f"subtask_{status}",
         task_id=task_id,
         subtask_id=placement.subtask_id,
         worker_id=placement.node_id,
         details={
-            "from": "pending",
+            "from": "review" if status is SubtaskStatus.REVIEW else "pending",
             "attempt": placement.attempt,
             "attempt_status": "allocated",
             "token": effects.index,
@@ -178,7 +191,7 @@ def _tell_placed(effects: Effects, placement: Placement, task_id: str) -> None:
         effects.index,
     )
     effects.changes.append(Change("attempt", AttemptStatus.ALLOCATED, *ids))
-    effects.changes.append(Change("subtask", SubtaskStatus.ALLOCATED, *ids))
+    effects.changes.append(Change("subtask", status, *ids))
 
 
 # --- fencing --------------------------------------------------------------------------------------

@@ -8,7 +8,13 @@ from paceline.tasks import phases
 from paceline.tasks.commands import CancelTask, RetryTask
 from paceline.tasks.effects import Change, Effects, brief
 from paceline.tasks.effects_subtasks import cancel_waiting
-from paceline.tasks.effects_tasks import TaskRow, find_task, set_task_status, subtasks_ended
+from paceline.tasks.effects_tasks import (
+    TaskRow,
+    find_task,
+    set_task_status,
+    settle_checkpoints,
+    subtasks_ended,
+)
 from paceline.tasks.model import SubtaskStatus, TaskStatus
 
 CANCELLING: Final = "cancelling"
@@ -68,6 +74,8 @@ def retry_task(effects: Effects, command: RetryTask) -> str:
         _revive(effects, task.task_id, number, nodes[number])
     if task.status != TaskStatus.IN_PROGRESS:
         set_task_status(effects, task, TaskStatus.IN_PROGRESS)
+    task.cancel_requested = 0
+    settle_checkpoints(effects, task)
     return TaskStatus.IN_PROGRESS.value
 
 
@@ -81,6 +89,12 @@ def _require_task(effects: Effects, task_id: str) -> TaskRow:
 # --- cancelling -----------------------------------------------------------------------------------
 
 
+_REVIEWED_NOW: Final = (
+    "(status = 'review' AND EXISTS (SELECT 1 FROM attempts a"
+    " WHERE a.subtask_no = subtasks.subtask_no AND a.finished_at IS NULL))"
+)
+
+
 def _ask_workers_to_stop(effects: Effects, task: TaskRow) -> None:
     """Mark what workers hold; each sees it in its own replica and ends the attempt."""
     held = effects.db.execute(
@@ -90,8 +104,8 @@ def _ask_workers_to_stop(effects: Effects, task: TaskRow) -> None:
         (task.task_id,),
     ).fetchall()
     effects.db.execute(
-        "UPDATE subtasks SET cancel_requested = 1, updated_at = ?"
-        " WHERE task_id = ? AND status IN ('allocated', 'in_progress')",
+        f"UPDATE subtasks SET cancel_requested = 1, updated_at = ? WHERE task_id = ?"
+        f" AND (status IN ('allocated', 'in_progress') OR {_REVIEWED_NOW})",
         (effects.now_ms, task.task_id),
     )
     effects.changes.extend(Change("attempt", *row) for row in held)
@@ -99,8 +113,9 @@ def _ask_workers_to_stop(effects: Effects, task: TaskRow) -> None:
 
 def _subtasks_nobody_holds(effects: Effects, task: TaskRow) -> list[tuple[int, str, str]]:
     return effects.db.execute(
-        "SELECT subtask_no, subtask_id, status FROM subtasks"
-        " WHERE task_id = ? AND status IN ('pending', 'review') ORDER BY subtask_no",
+        "SELECT subtask_no, subtask_id, status FROM subtasks WHERE task_id = ?"
+        f" AND (status = 'pending' OR status = 'review' AND NOT {_REVIEWED_NOW})"
+        " ORDER BY subtask_no",
         (task.task_id,),
     ).fetchall()
 
@@ -188,6 +203,7 @@ def _revive(effects: Effects, task_id: str, number: int, node: _Node) -> None:
         " result = NULL, reason = '', updated_at = ? WHERE subtask_no = ?",
         (effects.now_ms, number),
     )
+    effects.db.execute("DELETE FROM quality WHERE subtask_no = ?", (number,))
     effects.log(
         "subtask_pending",
         task_id=task_id,

@@ -13,8 +13,9 @@ from paceline.errors import Conflict, InputError, NotFound
 from paceline.tasks import phases
 from paceline.tasks.commands import ForgetWorker, RegisterWorker, SetWorkerStatus
 from paceline.tasks.effects import Change, Effects, brief, json_text
-from paceline.tasks.effects_subtasks import active_attempts_of, lose
+from paceline.tasks.effects_subtasks import active_attempts_of
 from paceline.tasks.model import AttemptStatus, MemberStatus, WorkerStatus
+from paceline.tasks.reviewing import give_up
 
 _PRESENT = frozenset({WorkerStatus.ONLINE, WorkerStatus.BUSY, WorkerStatus.DRAINING})
 
@@ -81,7 +82,7 @@ def forget_worker(effects: Effects, command: ForgetWorker) -> bool:
 def drop_worker(effects: Effects, node_id: str, reason: str) -> bool:
     """Forget a worker; what it holds is lost for `reason`. Answer whether there was one."""
     for held in active_attempts_of(effects, node_id):
-        lose(effects, held, reason)
+        give_up(effects, held, reason)
     gone = effects.db.execute("DELETE FROM workers WHERE worker_id = ?", (node_id,))
     if gone.rowcount == 0:
         return False
@@ -154,7 +155,7 @@ def _take_back_what_is_not_begun(effects: Effects, node_id: str) -> None:
     """
     for held in active_attempts_of(effects, node_id):
         if held.attempt_status == AttemptStatus.ALLOCATED:
-            lose(effects, held, "its node drains")
+            give_up(effects, held, "its node drains")
 
 
 def _drains(old: str, drain: int, status: str) -> bool:

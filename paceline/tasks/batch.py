@@ -21,6 +21,7 @@ from paceline.tasks.apply_attempts import (
     start_attempts,
 )
 from paceline.tasks.apply_budget import change_budget
+from paceline.tasks.apply_checkpoints import open_checkpoint, resolve_checkpoint
 from paceline.tasks.apply_members import (
     admit_member,
     found_cluster,
@@ -65,6 +66,8 @@ HANDLERS: Final[Mapping[type[Command], Callable[[Effects, Any], Any]]] = {
     commands.RemoveMember: remove_member,
     commands.RecoverCluster: recover_cluster,
     commands.SetBudget: change_budget,
+    commands.OpenCheckpoint: open_checkpoint,
+    commands.ResolveCheckpoint: resolve_checkpoint,
 }
 """For each command, the function that applies it; results are plain data, to be packed."""
 
@@ -154,6 +157,7 @@ class _Batch:
         except PacelineError as refusal:
             return _bare(refusal)
         self._effects.advance_time(envelope.now_ms)
+        self._effects.level = envelope.level
         result = self._run(envelope.command)
         self._requests.remember(envelope.request_id, self._effects.index, result)
         return result

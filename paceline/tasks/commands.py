@@ -6,6 +6,7 @@ it exactly-once: a request id, so that a repeated proposal answers what the firs
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from paceline.codec import Union_, pack, unpack
 from paceline.errors import NewerFormat, ProtocolError
@@ -227,6 +228,47 @@ class SetBudget(Command):
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenCheckpoint(Command):
+    """Ask a person. Result: the checkpoint's id.
+
+    Without `subtask_id` the whole task waits: nothing of it is given out any more, what runs goes
+    on. With it, only that subtask (which must be pending) and what hangs on it. `kind` is one of
+    `model.CheckpointType`; `data` is shown to the person.
+    """
+
+    checkpoint_id: str
+    task_id: str
+    subtask_id: str = ""
+    kind: str = "manual"
+    reason: str = ""
+    triggered_by: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """What a person says of one line of a change; line 0 = of the file."""
+
+    file: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveCheckpoint(Command):
+    """Decide; `decision` is one of `model.Decision`. Result: the new status of subtask or task.
+
+    Raise Conflict where it has been decided already: the first one wins, and is named.
+    """
+
+    checkpoint_id: str
+    decision: str
+    feedback: str = ""
+    comments: tuple[Comment, ...] = ()
+    by: str = ""
+
+
 COMMANDS: Union_[Command] = Union_(
     {
         1: SubmitTask,
@@ -246,6 +288,8 @@ COMMANDS: Union_[Command] = Union_(
         15: TrustMember,
         16: RemoveMember,
         17: RecoverCluster,
+        30: OpenCheckpoint,
+        31: ResolveCheckpoint,
         50: SetBudget,
     }
 )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from paceline import codec
+from paceline.tasks.effects import MAX_TIME_MS
 from paceline.tasks.model import (
     AttemptStatus,
     Output,
@@ -79,14 +80,16 @@ def subtask_document(
     evaluation: Document | None,
 ) -> Document:
     """Answer a subtask; its `tool` is the last attempt's, or the one it would rather have."""
-    waits_until = row["not_before"] if row["status"] == SubtaskStatus.PENDING else 0
+    waits = row["status"] == SubtaskStatus.PENDING and row["not_before"] < MAX_TIME_MS
+    waits_until = row["not_before"] if waits else 0
+    work = [each for each in attempts if each["kind"] == "work"]
     return {
         "subtask_id": row["subtask_id"],
         "name": row["name"],
         "description": row["description"],
         "status": row["status"],
         "dependencies": list(needs),
-        "tool": attempts[-1]["tool"] if attempts else row["recommended_tool"],
+        "tool": work[-1]["tool"] if work else row["recommended_tool"],
         "node_id": row["assigned_worker"],
         "priority": row["priority"],
         "complexity": row["complexity"],
@@ -100,14 +103,20 @@ def subtask_document(
         "completed_at": iso(row["completed_at"]),
         "attempts": list(attempts),
         "evaluation": evaluation,
-        "result": _result(row["status"], attempts),
+        "result": _result(row["status"], work),
     }
 
 
 def attempt_document(row: Document) -> Document:
-    """Answer one try, with everything that its node told about it."""
+    """Answer one try, with everything that its node told about it.
+
+    `kind` is `work`, or `review` for one that looked at another's: then `review` is what it found.
+    """
+    is_review = row.get("cycle") is not None
     return {
         "attempt": row["attempt"],
+        "kind": "review" if is_review else "work",
+        "review": review_document(row) if is_review else None,
         "node_id": row["node_id"],
         "tool": row["tool"],
         "status": row["status"],
@@ -129,6 +138,17 @@ def attempt_document(row: Document) -> Document:
         "retryable_after_ms": row["retryable_after_ms"],
         "details": decoded(row["details"]) or {},
         "change": _change(row["change"]),
+    }
+
+
+def review_document(row: Document) -> Document:
+    """Answer what one review came to; `verdict` is approve, revise, none (unusable), or empty."""
+    return {
+        "cycle": row["cycle"],
+        "of_attempt": row["author_attempt"],
+        "verdict": row["verdict"],
+        "summary": row["summary"],
+        "findings": decoded(row["findings"]),
     }
 
 
@@ -154,11 +174,15 @@ def worker_document(row: Document, running: Sequence[Document]) -> Document:
 
 
 def evaluation_document(row: Document) -> Document:
-    """Answer one evaluation."""
+    """Answer one evaluation; `score` is None where nobody could judge."""
+    details = decoded(row["details"])
     return {
         **row,
+        "score": details.get("score", row["overall_score"]),
+        "attempt": details.get("attempt"),
+        "findings": details.get("findings", []),
         "dimension_scores": decoded(row["dimension_scores"]),
-        "details": decoded(row["details"]),
+        "details": details,
         "needs_checkpoint": bool(row["needs_checkpoint"]),
         "created_at": iso(row["created_at"]),
     }
@@ -166,9 +190,17 @@ def evaluation_document(row: Document) -> Document:
 
 def checkpoint_document(row: Document, corrections: Sequence[Document]) -> Document:
     """Answer one checkpoint with the corrections that people gave."""
+    data = decoded(row["checkpoint_data"])
     return {
         **row,
-        "checkpoint_data": decoded(row["checkpoint_data"]),
+        "type": row["checkpoint_type"],
+        "reason": data.get("reason", ""),
+        "decision": data.get("decision"),
+        "decided_by": data.get("by"),
+        "feedback": data.get("feedback", ""),
+        "comments": data.get("comments", []),
+        "expires_at": iso(data.get("expires_ms")),
+        "checkpoint_data": data,
         "created_at": iso(row["created_at"]),
         "resolved_at": iso(row["resolved_at"]),
         "corrections": list(corrections),

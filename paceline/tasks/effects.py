@@ -29,8 +29,9 @@ MAX_TIME_MS: Final = 253_402_300_799_999
 class Change(NamedTuple):
     """One thing that has a new status, for those who wake on changes.
 
-    `kind` is task, subtask, attempt, worker, member or cluster; or `everything` after a restored
-    snapshot, which leaves the rest empty. Ids that do not apply are empty; `token` is an attempt's.
+    `kind` is task, subtask, attempt, checkpoint, worker, member or cluster; or `everything` after a
+    restored snapshot, which leaves the rest empty. Ids that do not apply are empty; `token` is an
+    attempt's.
     """
 
     kind: str
@@ -83,6 +84,8 @@ class Effects:
     db: sqlite3.Connection
     marks: Marks
     index: int = 0
+    level: int = 1
+    """The format level of the entry in hand."""
     changes: list[Change] = field(default_factory=list)
     _log_rows: list[tuple[Any, ...]] = field(default_factory=list)
 

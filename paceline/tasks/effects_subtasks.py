@@ -42,6 +42,11 @@ class HeldRow:
         """Answer whether the attempt has not ended."""
         return self.attempt_status in phases.ACTIVE_ATTEMPT
 
+    @property
+    def reviews(self) -> bool:
+        """Answer whether it looks at another's work: while one is active nobody does the work."""
+        return self.status == SubtaskStatus.REVIEW
+
 
 _HELD = """
 SELECT s.subtask_no, s.subtask_id, s.task_id, s.status, s.max_attempts, s.cancel_requested,
@@ -69,31 +74,39 @@ def active_attempts_of(effects: Effects, node_id: str) -> list[HeldRow]:
 
 
 def start(effects: Effects, held: HeldRow) -> None:
-    """Note that the worker has begun: attempt running, subtask in_progress."""
+    """Note that the worker has begun: attempt running, subtask in_progress (or in review still)."""
     phases.check("attempt", held.attempt_status, AttemptStatus.RUNNING)
-    phases.check("subtask", held.status, SubtaskStatus.IN_PROGRESS)
     effects.db.execute(
         "UPDATE attempts SET status = 'running', started_at = ? WHERE attempt_no = ?",
         (effects.now_ms, held.attempt_no),
     )
+    if held.reviews:
+        tell(effects, held, SubtaskStatus.REVIEW, AttemptStatus.RUNNING, {})
+        return
+    phases.check("subtask", held.status, SubtaskStatus.IN_PROGRESS)
     effects.db.execute(
         "UPDATE subtasks SET status = 'in_progress', updated_at = ? WHERE subtask_no = ?",
         (effects.now_ms, held.subtask_no),
     )
-    _tell(effects, held, SubtaskStatus.IN_PROGRESS, AttemptStatus.RUNNING, {})
+    tell(effects, held, SubtaskStatus.IN_PROGRESS, AttemptStatus.RUNNING, {})
 
 
 def complete(effects: Effects, held: HeldRow, outcome: Outcome) -> None:
     """Take the work as done: subtask completed, dependents one need closer, task counted."""
-    _end_attempt(effects, held, AttemptStatus.SUCCEEDED, outcome)
-    _end_subtask(effects, held, SubtaskStatus.COMPLETED, _result_text(held, outcome), "")
+    end_attempt(effects, held, AttemptStatus.SUCCEEDED, outcome)
+    end_subtask(effects, held, SubtaskStatus.COMPLETED, result_text(held, outcome), "")
+    release_dependents(effects, held.subtask_no)
+    tell(effects, held, SubtaskStatus.COMPLETED, AttemptStatus.SUCCEEDED, {})
+    subtasks_ended(effects, held.task_id, completed=1)
+
+
+def release_dependents(effects: Effects, subtask_no: int) -> None:
+    """Count one need less for all that need a subtask, which is completed now."""
     effects.db.execute(
         "UPDATE subtasks SET unmet = unmet - 1, updated_at = ? WHERE subtask_no IN"
         " (SELECT subtask_no FROM dependencies WHERE needs_no = ?)",
-        (effects.now_ms, held.subtask_no),
+        (effects.now_ms, subtask_no),
     )
-    _tell(effects, held, SubtaskStatus.COMPLETED, AttemptStatus.SUCCEEDED, {})
-    subtasks_ended(effects, held.task_id, completed=1)
 
 
 def fail_or_retry(effects: Effects, held: HeldRow, outcome: Outcome) -> None:
@@ -103,9 +116,9 @@ def fail_or_retry(effects: Effects, held: HeldRow, outcome: Outcome) -> None:
         if outcome.status is ResultStatus.CANCELLED
         else AttemptStatus.FAILED
     )
-    _end_attempt(effects, held, status, outcome)
+    end_attempt(effects, held, status, outcome)
     details = {"result": outcome.status, "reason": brief(outcome.text)}
-    ending = _Ending(status, _failure(outcome), details, _result_text(held, outcome))
+    ending = _Ending(status, _failure(outcome), details, result_text(held, outcome))
     again = retry.after(
         outcome,
         held.tally,
@@ -118,7 +131,7 @@ def fail_or_retry(effects: Effects, held: HeldRow, outcome: Outcome) -> None:
 
 def lose(effects: Effects, held: HeldRow, reason: str) -> None:
     """Give the node up: pending again at once, unless cancelled or lost too often."""
-    _end_attempt(effects, held, AttemptStatus.LOST, None, reason)
+    end_attempt(effects, held, AttemptStatus.LOST, None, reason)
     failure = f"its node was lost {retry.LOSS_LIMIT} times; the last time: {reason}"
     ending = _Ending(AttemptStatus.LOST, failure, {"reason": brief(reason)})
     _go_on(effects, held, ending, retry.after_loss(held.tally))
@@ -170,17 +183,27 @@ def _go_on(effects: Effects, held: HeldRow, ending: _Ending, again: retry.Retry 
 
 
 def _end_cancelled(effects: Effects, held: HeldRow, ending: _Ending) -> None:
-    reason = "cancelled on request"
-    _end_subtask(effects, held, SubtaskStatus.CANCELLED, ending.result, reason)
-    _tell(effects, held, SubtaskStatus.CANCELLED, ending.attempt_status, ending.details)
+    end_cancelled(effects, held, ending.attempt_status, ending.details, ending.result)
+
+
+def end_cancelled(
+    effects: Effects,
+    held: HeldRow,
+    attempt_status: AttemptStatus,
+    details: dict[str, Any],
+    result: str | None = None,
+) -> None:
+    """End a subtask that was to be cancelled, its attempt having ended in whatever way."""
+    end_subtask(effects, held, SubtaskStatus.CANCELLED, result, "cancelled on request")
+    tell(effects, held, SubtaskStatus.CANCELLED, attempt_status, details)
     subtasks_ended(effects, held.task_id, others=1)
 
 
 def _give_up(effects: Effects, held: HeldRow, ending: _Ending) -> None:
     """Fail for good, and cancel what can never run now: all that hangs on it, at any distance."""
-    _end_subtask(effects, held, SubtaskStatus.FAILED, ending.result, ending.failure)
-    _tell(effects, held, SubtaskStatus.FAILED, ending.attempt_status, ending.details)
-    stranded = _waiting_dependents(effects, held.subtask_no)
+    end_subtask(effects, held, SubtaskStatus.FAILED, ending.result, ending.failure)
+    tell(effects, held, SubtaskStatus.FAILED, ending.attempt_status, ending.details)
+    stranded = waiting_dependents(effects, held.subtask_no)
     cancel_waiting(effects, held.task_id, stranded, DEPENDENCY_FAILED)
     subtasks_ended(effects, held.task_id, others=1 + len(stranded), failure=ending.failure)
 
@@ -203,19 +226,20 @@ def _wait_again(effects: Effects, held: HeldRow, ending: _Ending, again: retry.R
         ),
     )
     details = {**ending.details, "delay_ms": again.delay_ms}
-    _tell(effects, held, SubtaskStatus.PENDING, ending.attempt_status, details)
+    tell(effects, held, SubtaskStatus.PENDING, ending.attempt_status, details)
 
 
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _end_attempt(
+def end_attempt(
     effects: Effects,
     held: HeldRow,
     status: AttemptStatus,
     outcome: Outcome | None,
     reason: str = "",
 ) -> None:
+    """Write what an attempt came to; without an outcome, only the reason."""
     phases.check("attempt", held.attempt_status, status)
     if outcome is None:
         effects.db.execute(
@@ -251,9 +275,10 @@ def _end_attempt(
         )
 
 
-def _end_subtask(
+def end_subtask(
     effects: Effects, held: HeldRow, status: SubtaskStatus, result: str | None, reason: str
 ) -> None:
+    """Write how a subtask ended; the task is not counted."""
     phases.check("subtask", held.status, status)
     effects.db.execute(
         "UPDATE subtasks SET status = ?, result = ?, reason = ?, cancel_requested = 0,"
@@ -262,7 +287,7 @@ def _end_subtask(
     )
 
 
-def _tell(
+def tell(
     effects: Effects,
     held: HeldRow,
     status: SubtaskStatus,
@@ -288,7 +313,7 @@ def _tell(
     effects.changes.append(Change("subtask", status, *ids))
 
 
-def _waiting_dependents(effects: Effects, subtask_no: int) -> list[tuple[int, str, str]]:
+def waiting_dependents(effects: Effects, subtask_no: int) -> list[tuple[int, str, str]]:
     """Answer all that needs it, directly or through others, and still waits; in row order."""
     return effects.db.execute(
         "WITH RECURSIVE stranded (subtask_no) AS ("
@@ -302,7 +327,7 @@ def _waiting_dependents(effects: Effects, subtask_no: int) -> list[tuple[int, st
     ).fetchall()
 
 
-def _result_text(held: HeldRow, outcome: Outcome) -> str:
+def result_text(held: HeldRow, outcome: Outcome) -> str:
     """Answer the seed's `result`, in short: the words and the output stand with the attempt."""
     return json_text(
         {

@@ -60,6 +60,42 @@ def subtasks_ended(
     status = _status_now(effects, task, failed=bool(failure))
     if status != task.status:
         set_task_status(effects, task, status, reason=failure)
+    settle_checkpoints(effects, task)
+
+
+def settle_checkpoints(effects: Effects, task: TaskRow) -> None:
+    """Skip the checkpoints that nobody need decide any more; say whether the task waits for one."""
+    pending = effects.db.execute(
+        "SELECT c.checkpoint_id, c.subtask_id, s.status FROM checkpoints c"
+        " LEFT JOIN subtasks s ON s.subtask_id = c.subtask_id"
+        " WHERE c.task_id = ? AND c.status = 'pending' ORDER BY c.created_at, c.checkpoint_id",
+        (task.task_id,),
+    ).fetchall()
+    over = task.status in ENDED_TASK and task.open_count == 0
+    waits = False
+    for checkpoint_id, subtask_id, status in pending:
+        moot = subtask_id is not None and status not in phases.OPEN_SUBTASK
+        if over or task.cancel_requested or moot:
+            _skip(effects, task.task_id, checkpoint_id, subtask_id)
+        else:
+            waits = True
+    wanted = TaskStatus.CHECKPOINT if waits else TaskStatus.IN_PROGRESS
+    if task.status in (TaskStatus.IN_PROGRESS, TaskStatus.CHECKPOINT) and task.status != wanted:
+        set_task_status(effects, task, wanted)
+
+
+def _skip(effects: Effects, task_id: str, checkpoint_id: str, subtask_id: str | None) -> None:
+    effects.db.execute(
+        "UPDATE checkpoints SET status = 'skipped', resolved_at = ? WHERE checkpoint_id = ?",
+        (effects.now_ms, checkpoint_id),
+    )
+    effects.log(
+        "checkpoint_skipped",
+        task_id=task_id,
+        subtask_id=subtask_id,
+        details={"checkpoint_id": checkpoint_id},
+    )
+    effects.changes.append(Change("checkpoint", "skipped", task_id, subtask_id or ""))
 
 
 def set_task_status(effects: Effects, task: TaskRow, status: str, *, reason: str = "") -> None:
@@ -91,12 +127,24 @@ def set_task_status(effects: Effects, task: TaskRow, status: str, *, reason: str
 
 def _status_now(effects: Effects, task: TaskRow, *, failed: bool) -> str:
     if task.completed_count == task.subtask_count:
-        return TaskStatus.COMPLETED
+        return task.status if _is_held(effects, task) else TaskStatus.COMPLETED
     if task.open_count == 0 and task.cancel_requested:
         return TaskStatus.CANCELLED
     if task.status in ENDED_TASK or (task.open_count and not failed):
         return task.status
     return TaskStatus.FAILED if failed or _has_failed(effects, task) else TaskStatus.CANCELLED
+
+
+def _is_held(effects: Effects, task: TaskRow) -> bool:
+    """Answer whether a person is to look at the whole task before it may end."""
+    if task.status != TaskStatus.CHECKPOINT:
+        return False
+    row = effects.db.execute(
+        "SELECT 1 FROM checkpoints WHERE task_id = ? AND status = 'pending'"
+        " AND subtask_id IS NULL LIMIT 1",
+        (task.task_id,),
+    ).fetchone()
+    return row is not None
 
 
 def _has_failed(effects: Effects, task: TaskRow) -> bool:

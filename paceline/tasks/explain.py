@@ -13,7 +13,8 @@ judged, one verdict per node:
     turn          a node could take it; others go first, or the next plan is about to place it
     slot          nodes could take it when something there has ended
     node          no node can take it as things are
-    person        its task waits for a decision
+    review        another agent looks at its work, or is to
+    person        it, or its task, waits for a decision
 """
 
 import sqlite3
@@ -62,6 +63,11 @@ class Explainer:
         unmet = [need for need in subtask["dependencies"] if not need["met"]]
         if unmet:
             return Answer("needs", f"it needs {_listed(map(_need, unmet))}")
+        waiting = _checkpoint(subtask, task)
+        if waiting:
+            return Answer("person", waiting)
+        if status == SubtaskStatus.REVIEW:
+            return self._review(subtask)
         if ready is None:
             return Answer("person", f"its task is {task['status']}: a decision is waited for")
         return self._waiting(ready)
@@ -76,6 +82,14 @@ class Explainer:
         limit_s = (settings.lease_ms + settings.grace_ms) / 1000
         silence = f"{name} has it, and has been silent for {worker.silent_ms / 1000:.0f} s"
         return Answer("running", f"{silence}; after {limit_s:.0f} s it goes elsewhere")
+
+    def _review(self, subtask: Document) -> Answer:
+        """Answer for one whose work another agent looks at, now or soon."""
+        last = subtask["attempts"][-1] if subtask["attempts"] else {}
+        if last.get("kind") == "review" and not last.get("finished_at"):
+            worker = self._workers.get(last["node_id"])
+            return Answer("review", f"{_name(worker) if worker else 'a node'} reviews it")
+        return Answer("review", "it is done, and waits for another agent to review it")
 
     def _waiting(self, ready: ReadySubtask) -> Answer:
         verdicts = tuple(why(self._view, ready))
@@ -159,6 +173,17 @@ def _verdict(verdict: Verdict) -> Document:
 
 def _ahead(count: int) -> str:
     return "another goes first" if count == 1 else f"{count} others go first"
+
+
+def _checkpoint(subtask: Document, task: Document) -> str:
+    """Answer which decision it waits for, or nothing."""
+    for checkpoint in task.get("checkpoints") or ():
+        if checkpoint["status"] == "pending" and checkpoint["subtask_id"] in (
+            None,
+            subtask["subtask_id"],
+        ):
+            return f"a person is to decide ({checkpoint['checkpoint_id']}): {checkpoint['reason']}"
+    return ""
 
 
 def _need(need: Document) -> str:

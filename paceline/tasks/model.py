@@ -107,6 +107,32 @@ class ResultStatus(StrEnum):
     """What it depends on cannot be merged, and nobody was there to resolve it."""
 
 
+class CheckpointType(StrEnum):
+    """Why a person is asked."""
+
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    EVALUATION = "evaluation"
+    REVIEW = "review"
+    CONFLICT = "conflict"
+    BUDGET = "budget"
+    PLAN = "plan"
+
+
+class Decision(StrEnum):
+    """What a person, or the time, decides at a checkpoint.
+
+    `accept` lets the work go on as it is, `correct` has the same agent go on with the feedback,
+    `reject` has it done anew, with another tool where there is one. `fail` is for checkpoints that
+    expire.
+    """
+
+    ACCEPT = "accept"
+    CORRECT = "correct"
+    REJECT = "reject"
+    FAIL = "fail"
+
+
 NOT_RETRIED = frozenset(
     {
         ResultStatus.AUTH,
@@ -217,6 +243,52 @@ class RepositoryChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that an evaluator or a reviewer holds against a change.
+
+    `line` is 1-based in the resulting file; 0 = the file, or the change, at all. `severity` is
+    critical, high, medium or low; `source` the evaluator, or the tool that reviewed.
+    """
+
+    file: str
+    line: int
+    severity: str
+    message: str
+    rule: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What the worker's evaluators say of the change that an attempt made; see `gates`.
+
+    `score` is 0-10, None where nobody could judge. `doubts` are reasons that ask for a person
+    whatever the score. The thresholds are the repository's own. `diff` is the beginning of the
+    change, for people to look at: what builds on it takes the whole from the attempt's `change`.
+    """
+
+    score: float | None
+    scores: dict[str, float] = field(default_factory=dict)
+    """By evaluator, of those that had something to judge."""
+    findings: tuple[Finding, ...] = ()
+    doubts: tuple[str, ...] = ()
+    tests_failed: bool = False
+    checkpoint_below: float = 7.0
+    retry_below: float = 5.0
+    files: int = 0
+    diff: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a reviewer says of a change: good as it is, or to be revised because of the findings."""
+
+    approved: bool
+    summary: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What one attempt came to. `retryable_after_ms` is set where a provider names a reset."""
 
@@ -235,6 +307,10 @@ class Outcome:
     details: dict[str, Any] = field(default_factory=dict)
     change: RepositoryChange | None = field(default=None, metadata=LATER)
     """None where nothing was changed, or there is no repository."""
+    evaluation: Evaluation | None = field(default=None, metadata=LATER)
+    """Of the change, where there is one."""
+    review: Review | None = field(default=None, metadata=LATER)
+    """Of an attempt that was to review another's."""
 
 
 @dataclass(frozen=True, slots=True)

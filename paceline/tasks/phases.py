@@ -8,9 +8,10 @@ and comes back from failed or cancelled only when a person has it retried. A sub
 
     pending → allocated → in_progress → (review →) completed | failed | cancelled
 
-and falls back to pending when its attempt failed with tries left, or was lost with its node. It may
-end right from allocated: a worker that cannot even prepare says so without having begun. An attempt
-never comes back: each try is a new one, with a new fencing token.
+where review is both: another agent looks at the work, or a person is to decide. It falls back to
+pending when it is to be corrected, when its attempt failed with tries left, or was lost with its
+node. It may end right from allocated: a worker that cannot even prepare says so without having
+begun. An attempt never comes back: each try is a new one, with a new fencing token.
 
 Staying what one is, is not a change: callers see to that before they ask.
 """
@@ -38,8 +39,10 @@ TASK: Final[Table] = {
 }
 
 SUBTASK: Final[Table] = {
-    S.PENDING: frozenset({S.ALLOCATED, S.CANCELLED}),
-    S.ALLOCATED: frozenset({S.IN_PROGRESS, S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED}),
+    S.PENDING: frozenset({S.ALLOCATED, S.FAILED, S.CANCELLED}),
+    S.ALLOCATED: frozenset(
+        {S.IN_PROGRESS, S.REVIEW, S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED}
+    ),
     S.IN_PROGRESS: frozenset({S.REVIEW, S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED}),
     S.REVIEW: frozenset({S.IN_PROGRESS, S.PENDING, S.COMPLETED, S.FAILED, S.CANCELLED}),
     S.COMPLETED: frozenset(),
@@ -87,9 +90,9 @@ HELD_SUBTASK: Final = frozenset({S.ALLOCATED, S.IN_PROGRESS})
 ACTIVE_ATTEMPT: Final = frozenset({A.ALLOCATED, A.RUNNING})
 """An attempt that has not ended."""
 
-WORKED_TASK: Final = frozenset({T.IN_PROGRESS, T.FAILED})
+WORKED_TASK: Final = frozenset({T.IN_PROGRESS, T.CHECKPOINT, T.FAILED})
 """A task whose ready subtasks may be given out. The branches of a failed task that do not hang on
-the failure go on: a cancelled or completed task has nothing left, and a checkpoint holds all."""
+the failure go on, and so do those that do not hang on a checkpoint."""
 
 FIT_WORKER: Final = frozenset({W.ONLINE, W.BUSY})
 """A worker that may be given work."""

@@ -14,7 +14,6 @@ from paceline.errors import InputError, NotFound
 from paceline.tasks import phases
 from paceline.tasks.documents import (
     attempt_document,
-    checkpoint_document,
     decoded,
     evaluation_document,
     iso,
@@ -24,6 +23,7 @@ from paceline.tasks.documents import (
     worker_document,
 )
 from paceline.tasks.model import TaskStatus
+from paceline.tasks.queries_quality import checkpoints_of
 from paceline.tasks.queries_work import (
     active_attempts,
     attempts_of_node,
@@ -58,7 +58,7 @@ def task(connection: sqlite3.Connection, identifier: str) -> Document:
     sql = f"SELECT {_TASK_COLUMNS} FROM tasks WHERE task_id = ?"
     document = task_document(rows(connection, sql, task_id)[0])
     document["subtasks"] = subtasks(connection, task_id)
-    document["checkpoints"] = _checkpoints(connection, task_id)
+    document["checkpoints"] = checkpoints_of(connection, task_id)
     return document
 
 
@@ -226,8 +226,10 @@ def _attempts(connection: sqlite3.Connection, task_id: str) -> dict[int, list[Do
     found: dict[int, list[Document]] = defaultdict(list)
     for row in rows(
         connection,
-        "SELECT a.*, c.change FROM subtasks s JOIN attempts a ON a.subtask_no = s.subtask_no"
+        "SELECT a.*, c.change, r.cycle, r.author_attempt, r.verdict, r.summary, r.findings"
+        " FROM subtasks s JOIN attempts a ON a.subtask_no = s.subtask_no"
         " LEFT JOIN changes c ON c.attempt_no = a.attempt_no"
+        " LEFT JOIN reviews r ON r.subtask_no = a.subtask_no AND r.attempt = a.attempt"
         " WHERE s.task_id = ? ORDER BY a.subtask_no, a.attempt",
         task_id,
     ):
@@ -244,23 +246,6 @@ def _evaluations(connection: sqlite3.Connection, task_id: str) -> dict[str, Docu
         task_id,
     )
     return {row["subtask_id"]: evaluation_document(row) for row in found}
-
-
-def _checkpoints(connection: sqlite3.Connection, task_id: str) -> list[Document]:
-    corrections: dict[str, list[Document]] = defaultdict(list)
-    for row in rows(
-        connection,
-        "SELECT r.* FROM checkpoints c JOIN corrections r ON r.checkpoint_id = c.checkpoint_id"
-        " WHERE c.task_id = ? ORDER BY r.created_at, r.correction_id",
-        task_id,
-    ):
-        corrections[row["checkpoint_id"]].append({**row, "created_at": iso(row["created_at"])})
-    found = rows(
-        connection,
-        "SELECT * FROM checkpoints WHERE task_id = ? ORDER BY created_at, checkpoint_id",
-        task_id,
-    )
-    return [checkpoint_document(row, corrections[row["checkpoint_id"]]) for row in found]
 
 
 def _read_cursor(cursor: str) -> list[int]:

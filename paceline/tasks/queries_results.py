@@ -13,6 +13,7 @@ from typing import Final
 from paceline import codec
 from paceline.errors import NotFound
 from paceline.tasks.model import Output, RepositoryChange
+from paceline.tasks.queries_work import LAST_WORK
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,14 @@ class NamedChange:
     change: RepositoryChange
 
 
-_CHANGES: Final = """
+_CHANGES: Final = f"""
 SELECT s.subtask_no, s.name, c.change FROM subtasks s
-JOIN attempts a ON a.subtask_no = s.subtask_no AND a.status = 'succeeded'
+JOIN attempts a ON a.subtask_no = s.subtask_no
+    AND a.attempt = ({LAST_WORK.format("s.subtask_no")})
 JOIN changes c ON c.attempt_no = a.attempt_no
-WHERE s.task_id = ?
+WHERE s.task_id = ? AND s.status IN ('completed', 'review')
 """
+"""Of what is done, be it that somebody is still to look at it; not of what is to be done anew."""
 
 
 def starting_points(connection: sqlite3.Connection, subtask_id: str) -> tuple[NamedChange, ...]:
@@ -63,7 +66,8 @@ def output_of(connection: sqlite3.Connection, subtask_id: str) -> tuple[str, Out
     """Answer the name of a subtask, and what it gave out. Raise NotFound where it has not yet."""
     row = connection.execute(
         "SELECT s.name, a.output FROM subtasks s"
-        " LEFT JOIN attempts a ON a.subtask_no = s.subtask_no AND a.status = 'succeeded'"
+        " LEFT JOIN attempts a ON a.subtask_no = s.subtask_no"
+        f" AND a.attempt = ({LAST_WORK.format('s.subtask_no')})"
         " WHERE s.subtask_id = ?",
         (subtask_id,),
     ).fetchone()

@@ -15,6 +15,7 @@ from paceline import codec
 from paceline.errors import NotFound
 from paceline.tasks import phases
 from paceline.tasks.commands import AttemptRef
+from paceline.tasks.effects import MAX_TIME_MS
 from paceline.tasks.model import (
     AttemptStatus,
     CheckpointFrequency,
@@ -67,6 +68,10 @@ class ReadySubtask:
     repository: Repository | None = None
     not_before_ms: int = 0
     """When its back-off ends; told by `unblocked_subtask` only."""
+    reviewed: Tried | None = None
+    """The attempt whose work is to be reviewed; None where the work itself is to be done."""
+    avoid_tool: str = ""
+    """Not to be used where there is another: a person rejected what came of it."""
 
     @property
     def next_attempt(self) -> int:
@@ -100,7 +105,20 @@ class ActiveAttempt:
         return self.ref.subtask_id
 
 
+LAST_WORK: Final = (
+    "SELECT max(w.attempt) FROM attempts w WHERE w.subtask_no = {0} AND w.status = 'succeeded'"
+    " AND NOT EXISTS (SELECT 1 FROM reviews r"
+    " WHERE r.subtask_no = w.subtask_no AND r.attempt = w.attempt)"
+)
+"""The attempt whose work is what a subtask (a column of its number) came to, or null."""
+
 _WORKED: Final = ", ".join(f"'{status}'" for status in sorted(phases.WORKED_TASK))
+
+_NOT_HELD: Final = (
+    "(t.status = 'in_progress' OR NOT EXISTS (SELECT 1 FROM checkpoints c"
+    " WHERE c.task_id = t.task_id AND c.status = 'pending' AND c.subtask_id IS NULL))"
+)
+"""Whether no person is to decide about the whole task first."""
 
 _READY: Final = f"""
 SELECT s.subtask_no, s.subtask_id, s.task_id, p.spec, s.task_priority, t.privacy_level,
@@ -108,8 +126,12 @@ SELECT s.subtask_no, s.subtask_id, s.task_id, p.spec, s.task_priority, t.privacy
 FROM subtasks s INDEXED BY subtasks_ready
 CROSS JOIN tasks t ON t.task_id = s.task_id
 JOIN subtask_specs p ON p.subtask_no = s.subtask_no
-WHERE s.status = 'pending' AND s.unmet = 0 AND t.status IN ({_WORKED})
+WHERE s.status = 'pending' AND s.unmet = 0 AND t.status IN ({_WORKED}) AND {_NOT_HELD}
 """
+
+_TO_REVIEW: Final = _READY.replace("subtasks_ready", "subtasks_in_review").replace(
+    "s.status = 'pending' AND s.unmet = 0", "s.status = 'review'"
+)
 
 _BY_URGENCY: Final = " ORDER BY s.task_priority DESC, s.priority DESC, s.subtask_no LIMIT ?"
 
@@ -128,6 +150,8 @@ def ready_subtasks(
 ) -> list[ReadySubtask]:
     """Answer at most `limit` subtasks that may be given out now, the most urgent first.
 
+    Those whose work waits for a reviewer are among them.
+
     Urgent is: higher priority of the task, then of the subtask, then submitted earlier. Of those
     that waited for a retry, the ones that have been due the longest are considered.
     """
@@ -138,6 +162,10 @@ def ready_subtasks(
         (now_ms, limit),
     ).fetchall()
     ready = [(row[0], _ready(connection, row)) for row in found]
+    to_review = connection.execute(
+        _TO_REVIEW + " AND s.not_before <= ? ORDER BY s.not_before LIMIT ?", (now_ms, limit)
+    ).fetchall()
+    ready += [(row[0], _review(connection, row)) for row in to_review]
     ready.sort(key=lambda each: (-each[1].task_priority, -each[1].spec.priority, each[0]))
     return [each for _, each in ready[:limit]]
 
@@ -156,12 +184,13 @@ def unblocked_subtask(connection: sqlite3.Connection, subtask_id: str) -> ReadyS
 
 def next_ready_ms(connection: sqlite3.Connection, now_ms: int) -> int | None:
     """Answer when the next subtask that waits for a retry is due; None if none waits."""
-    (due,) = connection.execute(
-        "SELECT min(not_before) FROM subtasks"
-        " WHERE status = 'pending' AND unmet = 0 AND not_before > ?",
-        (now_ms,),
-    ).fetchone()
-    return None if due is None else int(due)
+    found = [
+        connection.execute(
+            f"SELECT min(not_before) FROM subtasks WHERE {which} AND not_before > ?", (now_ms,)
+        ).fetchone()[0]
+        for which in ("status = 'pending' AND unmet = 0", "status = 'review'")
+    ]
+    return min((due for due in found if due is not None and due < MAX_TIME_MS), default=None)
 
 
 def active_attempts(connection: sqlite3.Connection) -> list[ActiveAttempt]:
@@ -216,7 +245,8 @@ def inputs_of(connection: sqlite3.Connection, subtask_id: str) -> dict[str, Outp
         "SELECT n.name, a.output FROM subtasks s"
         " JOIN dependencies d ON d.subtask_no = s.subtask_no"
         " JOIN subtasks n ON n.subtask_no = d.needs_no"
-        " JOIN attempts a ON a.subtask_no = n.subtask_no AND a.status = 'succeeded'"
+        " JOIN attempts a ON a.subtask_no = n.subtask_no AND a.attempt ="
+        f" ({LAST_WORK.format('n.subtask_no')})"
         " WHERE s.subtask_id = ? ORDER BY n.subtask_no",
         (subtask_id,),
     )
@@ -239,7 +269,24 @@ def _ready(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask
         waiting_since_ms=since_ms,
         tried=_tried(connection, number) if attempts else (),
         repository=_repository(repository),
+        avoid_tool=_avoid_tool(connection, number) if attempts else "",
     )
+
+
+def _review(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask:
+    ready = _ready(connection, row)
+    (author,) = connection.execute(
+        "SELECT author_attempt FROM quality WHERE subtask_no = ?", (row[0],)
+    ).fetchone()
+    (reviewed,) = (each for each in ready.tried if each.attempt == author)
+    return replace(ready, reviewed=reviewed, avoid_tool=reviewed.tool)
+
+
+def _avoid_tool(connection: sqlite3.Connection, subtask_no: int) -> str:
+    row = connection.execute(
+        "SELECT avoid_tool FROM quality WHERE subtask_no = ?", (subtask_no,)
+    ).fetchone()
+    return str(row[0]) if row else ""
 
 
 def _tried(connection: sqlite3.Connection, subtask_no: int) -> tuple[Tried, ...]:

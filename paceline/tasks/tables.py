@@ -261,6 +261,46 @@ CREATE INDEX attempts_limited ON attempts (finished_at) WHERE result_status = 'q
 """
 """What tasks may cost, and two ways into `attempts`: what cost something, what hit a limit."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_TABLES + _INDEXES, _MEMBERSHIP, _CHANGES, _MONEY)
+_QUALITY: Final = """
+CREATE TABLE quality (
+    subtask_no INTEGER PRIMARY KEY,
+    author_attempt INTEGER NOT NULL DEFAULT 0,
+    cycles INTEGER NOT NULL DEFAULT 0,
+    unusable INTEGER NOT NULL DEFAULT 0,
+    retried INTEGER NOT NULL DEFAULT 0,
+    start TEXT NOT NULL DEFAULT '',
+    feedback TEXT NOT NULL DEFAULT '',
+    continues INTEGER NOT NULL DEFAULT 0,
+    avoid_tool TEXT NOT NULL DEFAULT ''
+);
+
+CREATE TABLE reviews (
+    subtask_no INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    author_attempt INTEGER NOT NULL,
+    cycle INTEGER NOT NULL,
+    verdict TEXT NOT NULL DEFAULT '',
+    summary TEXT NOT NULL DEFAULT '',
+    findings TEXT NOT NULL DEFAULT '[]',
+    created_at INTEGER NOT NULL,
+    finished_at INTEGER,
+    PRIMARY KEY (subtask_no, attempt)
+) WITHOUT ROWID;
+
+CREATE INDEX subtasks_in_review ON subtasks (not_before, subtask_no) WHERE status = 'review';
+CREATE INDEX checkpoints_pending ON checkpoints (created_at) WHERE status = 'pending';
+"""
+"""`quality` has a row for each subtask whose work was judged: whose attempt's work counts now, at
+which commit that began (`start`), how often it was sent back, and what the next attempt is to know:
+`feedback`, and whose work it `continues` (0 = from the beginning). `reviews` says which attempts
+look at another's work."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    _TABLES + _INDEXES,
+    _MEMBERSHIP,
+    _CHANGES,
+    _MONEY,
+    _QUALITY,
+)
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""

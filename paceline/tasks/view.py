@@ -114,7 +114,9 @@ class ReadySubtask:
     that it does not age. `not_before_ms`: when its back-off ends. `position`: its place in the
     task, the view's order standing in where all are 0. `served`: the highest token that any subtask
     of its task ever had (0 = none), so that tasks of one priority take turns even when slots free
-    one by one. `commit`: the repository state that it starts from.
+    one by one. `commit`: the repository state that it starts from. `avoid_tool`: not to be used
+    where there is another, nor, where there is none, `avoid_node`: so a review is another's than
+    the author's.
     """
 
     subtask_id: str
@@ -133,6 +135,8 @@ class ReadySubtask:
     position: int = 0
     served: int = 0
     commit: str = ""
+    avoid_tool: str = ""
+    avoid_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,8 @@ LEGAL = {
         cancelled: in_progress
     """,
     "subtask": """
-        pending: allocated cancelled
-        allocated: in_progress pending completed failed cancelled
+        pending: allocated failed cancelled
+        allocated: in_progress review pending completed failed cancelled
         in_progress: review pending completed failed cancelled
         review: in_progress pending completed failed cancelled
         completed:
