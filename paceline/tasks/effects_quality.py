@@ -69,8 +69,21 @@ def load(effects: Effects, subtask_no: int) -> Judged:
         " LEFT JOIN quality q ON q.subtask_no = s.subtask_no WHERE s.subtask_no = ?",
         (subtask_no,),
     ).fetchone()
-    subtask, encoded, frequency, last, *past = row[:4], *row[4:]
-    return Judged(*subtask, _spec(encoded), frequency, bool(last), *past)
+    number, subtask_id, task_id, status, encoded, frequency, last, *past = row
+    author_attempt, cycles, unusable, retried = past
+    return Judged(
+        subtask_no=number,
+        subtask_id=subtask_id,
+        task_id=task_id,
+        status=status,
+        spec=_spec(encoded),
+        frequency=frequency,
+        last=bool(last),
+        author_attempt=author_attempt,
+        cycles=cycles,
+        unusable=unusable,
+        retried=retried,
+    )
 
 
 def store(effects: Effects, judged: Judged) -> None:

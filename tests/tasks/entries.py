@@ -37,8 +37,9 @@ class Entry(NamedTuple):
 class Log:
     """Makes the entries of one log, gapless, one millisecond apart."""
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, level: int = 1) -> None:
         self.index = index
+        self.level = level
         self.now_ms = START_MS
         self.entries: list[Entry] = []
         self._requests = count(1)
@@ -58,6 +59,7 @@ class Log:
             self.now_ms,
             origin,
             command,
+            self.level,
         )
         return self.raw(1, encode_envelope(envelope))
 
@@ -71,9 +73,9 @@ class Log:
 class Driver:
     """A machine and its log, one command at a time."""
 
-    def __init__(self, machine: TaskMachine) -> None:
+    def __init__(self, machine: TaskMachine, level: int = 1) -> None:
         self.machine = machine
-        self.log = Log(machine.applied_index)
+        self.log = Log(machine.applied_index, level)
 
     def __call__(self, command: Command, **envelope: Any) -> Any:
         return self.machine.apply([self.log.command(command, **envelope)])[0]

@@ -64,14 +64,18 @@ class Game:
         )
         for machine in (self.machine, self.late, self.restored):
             self._closing.callback(machine.close)
-        self.twin = Twin()
-        self.log = Log()
+        self.begin()
         self.refs: list[AttemptRef] = []
         self._numbers = itertools.count()
         self._sent: list[tuple[bytes, Command, Any]] = []
         for node_id in NODES[:2]:
             self.register(node_id)
         self.submit([[], [0], [0], [1, 2]], 2, "")
+
+    def begin(self) -> None:
+        """Make the twin and the log."""
+        self.twin = Twin()
+        self.log = Log()
 
     def end(self) -> None:
         """Bring all machines to the same index and compare what they hold."""
