@@ -9,13 +9,14 @@ import http.client
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from paceline import errors
 
 TIMEOUT_S = 30.0
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+DOWNLOAD_BYTES = 256 * 1024
 LINE_LIMIT_BYTES = 4 * 1024 * 1024
 
 Document = dict[str, Any]
@@ -45,6 +46,25 @@ class Client:
         try:
             with _translated("GET", self.data_dir):
                 yield from _lines(_checked(self._send(connection, "GET", target, None)))
+        finally:
+            connection.close()
+
+    def download(self, path: str, target: IO[bytes], **query: object) -> Mapping[str, str]:
+        """Write what is at `path` to a file as it comes; answer the headers, in lower case.
+
+        Raise TimedOut where it ends early.
+        """
+        connection = self._connect(self._timeout_s)
+        try:
+            with _translated("GET", self.data_dir):
+                response = _checked(self._send(connection, "GET", _target(path, query), None))
+                left = response.length or 0
+                while chunk := response.read(DOWNLOAD_BYTES):
+                    target.write(chunk)
+                    left -= len(chunk)
+                if left > 0:
+                    raise errors.TimedOut("the node ended before it had sent everything")
+                return {name.lower(): value for name, value in response.headers.items()}
         finally:
             connection.close()
 

@@ -125,6 +125,14 @@ def _name(value: Any) -> str:
     return name if value.get("healthy", True) else f"({name})"
 
 
+def changed(change: dict[str, Any] | None) -> str:
+    """Answer how much was changed in a repository, in short; empty where nothing was."""
+    if not change:
+        return ""
+    noun = "file" if change["files"] == 1 else "files"
+    return f"{change['files']} {noun} +{change['insertions']} -{change['deletions']}"
+
+
 def amount(value: Any) -> int:
     """Answer a number, or the length of a list that stands for one."""
     return value if isinstance(value, int) else len(value or ())

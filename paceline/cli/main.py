@@ -21,6 +21,7 @@ COMMANDS = {
     "explain": "paceline.cli.explain:explain",
     "cancel": "paceline.cli.control:cancel",
     "retry": "paceline.cli.control:retry",
+    "result": "paceline.cli.result:result",
     "tools": "paceline.cli.cluster:tools",
     "templates": "paceline.cli.cluster:templates",
     "events": "paceline.cli.logs:events",

@@ -7,6 +7,7 @@ import click
 from paceline.cli import options
 from paceline.cli.client import Client, Document, segment
 from paceline.cli.format import (
+    changed,
     clock,
     duration,
     facts,
@@ -89,7 +90,7 @@ def describe(task: Document, known: dict[str, str]) -> str:
             )
         ),
         table(
-            ("SUBTASK", "STATUS", "NODE", "TOOL", "TRIES", "TOOK", "NEEDS"),
+            ("SUBTASK", "STATUS", "NODE", "TOOL", "TRIES", "TOOK", "CHANGED", "NEEDS"),
             (_row(subtask, known) for subtask in task["subtasks"]),
         ),
     ]
@@ -121,6 +122,7 @@ def _row(subtask: Document, known: dict[str, str]) -> tuple[object, ...]:
         subtask["tool"],
         len(attempts),
         duration(last.get("started_at"), last.get("finished_at")),
+        changed(last.get("change")),
         names(subtask["dependencies"]),
     )
 

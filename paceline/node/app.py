@@ -49,6 +49,7 @@ from paceline.node.network import Network
 from paceline.node.planning import Planning
 from paceline.node.proposals import Proposals
 from paceline.node.registration import Registration
+from paceline.node.results import Results
 from paceline.node.service import Service
 from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
@@ -406,6 +407,12 @@ class Node:
                 calls=self._network.calls,
                 connection=consensus.machine.connection,
                 progress=consensus.progress,
+            ),
+            results=Results(
+                directory=data_dir.directory("results"),
+                connection=consensus.machine.connection,
+                repositories=self._workshop.repositories,
+                blobs=self._workshop.blobs,
             ),
             backups=Backups(state=data_dir.path / "state.db", blobs=self._workshop.blobs),
             explaining=Explaining(

@@ -25,6 +25,7 @@ from paceline.node.log_feed import LogFeed
 from paceline.node.progress import AppliedProgress
 from paceline.node.proposals import Proposals
 from paceline.node.repository import Repositories
+from paceline.node.results import Results
 from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
 from paceline.node.web.ports import (
@@ -64,6 +65,7 @@ class Service:
         steward: Stewardship,
         explaining: Explaining,
         backups: Backups,
+        results: Results,
         on_stop: Callable[[], None],
     ) -> None:
         """Wire it: `reader` reads the same state as `connection`, off the loop."""
@@ -80,6 +82,7 @@ class Service:
         self.steward = steward
         self._explaining = explaining
         self._backups = backups
+        self.results = results
         self._on_stop = on_stop
 
     # --- this node and its cluster ----------------------------------------------------------------

@@ -1,12 +1,13 @@
 """Changes of a repository travel: to what depends on them, and to people."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.cluster import Cluster, cluster, completed
+from tests.e2e.cluster import Cluster, Node, attempts, cluster, completed, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -59,3 +60,80 @@ def test_dependents_begin_with_what_others_changed_elsewhere(three: Cluster, sou
     assert (both["result"]["change"]["files"], both["result"]["change"]["insertions"]) == (1, 1)
     for each in (top, bottom, both):
         assert len(each["result"]["change"]["bundle"]["holders"]) == 2
+
+
+def test_the_merged_commits_are_fetched_from_any_node(
+    three: Cluster, source: Path, tmp_path: Path
+) -> None:
+    """Submitted on one node, taken on another, into the repository and as files."""
+    task = completed(three.nodes[0], three.nodes[0].submit(PLAN.format(source=source)))
+    (source / "a.txt").write_text("being edited\n")
+    for node in three.nodes:
+        place = str(tmp_path / f"out-{node.name}")
+        paceline(node, "result", task["task_id"], "--branch", f"by-{node.name}", cwd=source)
+        paceline(node, "result", task["task_id"], "--output", place, cwd=source)
+        assert (tmp_path / f"out-{node.name}" / "look").read_text() == "b\n"
+    (commit,) = {git(source, "rev-parse", f"by-{node.name}") for node in three.nodes}
+    assert git(source, "show", f"{commit}:a.txt") == "ONE\ntwo\nTHREE"
+    assert git(source, "show", f"{commit}:c.txt") == "c"
+    subjects = git(source, "log", "--format=%an: %s", f"main..{commit}").split("\n")
+    assert sorted(subjects) == [
+        'Paceline: Merge bottom with "top"',
+        "Paceline: both: Change it together",
+        "Paceline: bottom: Change it together",
+        "Paceline: top: Change it together",
+    ]
+    assert (source / "a.txt").read_text() == "being edited\n"
+    assert git(source, "branch", "--show-current") == "main"
+    shown = paceline(three.nodes[2], "result", task["task_id"], cwd=source)
+    assert "3 files +4 -2" in shown
+    patch = paceline(three.nodes[1], "result", task["task_id"], "top", "--patch", cwd=source)
+    assert "+ONE" in patch
+    assert "THREE" not in patch
+
+
+def paceline(node: Node, *arguments: str, cwd: Path) -> str:
+    command = [sys.executable, "-P", "-m", "paceline", *arguments]
+    command += ["--data-dir", str(node.directory)]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_killing_the_worker_leaves_the_right_branch(three: Cluster, source: Path) -> None:
+    """The attempt that was cut off brings nothing; the one after it everything, once."""
+    task_id = three.nodes[0].submit(SLOW.format(source=source))
+
+    def holder() -> Node | None:
+        subtasks = three.nodes[0].task(task_id)["subtasks"]
+        held = {s["node_id"] for s in subtasks if s["name"] == "slow" and "in_pro" in s["status"]}
+        return next((n for n in three.nodes if n.node_id in held), None)
+
+    victim = wait_for("it to run", holder, 30)
+    wait_for("its file", lambda: list(victim.directory.glob("attempts/*/*/workspace/half")), 30)
+    victim.kill()
+    other = next(node for node in three.nodes if node is not victim)
+    wait_for("the loss", lambda: len(attempts(other.task(task_id))["slow"]) > 1, 60)
+    (source / "go").touch()
+    task = completed(other, task_id)
+    assert [each["status"] for each in attempts(task)["slow"]] == ["lost", "succeeded"]
+    paceline(other, "result", task_id, "--branch", "got", cwd=source)
+    assert git(source, "log", "--format=%s", "main..got").count("slow:") == 1
+    assert git(source, "diff", "--name-status", "main", "got") == "A\tafter\nA\thalf"
+    victim.start()
+    wait_for("no work tree to be left", lambda: not left(victim), 30)
+
+
+SLOW = """
+description: Slowly
+repository: {{path: {source}}}
+subtasks:
+  - name: slow
+    tool: command
+    run: 'echo $PACELINE_ATTEMPT > half; while ! test -e {source}/go; do sleep 0.1; done'
+  - {{name: after, needs: [slow], tool: command, run: 'test "$(cat half)" = 2; echo x > after'}}
+"""
+
+
+def left(node: Node) -> list[Path]:
+    return [*node.directory.glob("attempts/*"), *node.directory.glob("results/*")]

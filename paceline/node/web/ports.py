@@ -13,7 +13,7 @@ cancels the call or closes the iterator.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 Document = dict[str, Any]
 """A JSON object: text keys; values None, bool, int, float, str, lists and further documents."""
@@ -97,6 +97,41 @@ class Health:
     """What is missing, for a person; empty when ready."""
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Bytes to be sent: an open file, closed by whoever sends it, and what it is.
+
+    `commit` and `ref` name what is in it, where it is of a repository.
+    """
+
+    file: IO[bytes]
+    size: int
+    media_type: str
+    name: str
+    commit: str = ""
+    ref: str = ""
+
+
+class ResultService(Protocol):
+    """What tasks came to. A subtask is named by its id, a unique beginning of it, or its name."""
+
+    async def document(self, task_id: str, subtask: str) -> Document:
+        """Answer what a task (or one subtask) came to so far; see docs/results.md."""
+        ...
+
+    async def patch(self, task_id: str, subtask: str) -> Download:
+        """Answer the change as a patch. Raise NotFound where there is none, Conflict."""
+        ...
+
+    async def bundle(self, task_id: str, subtask: str, since: str) -> Download:
+        """Answer the commits that `since` has not as a git bundle. Raise likewise, InputError."""
+        ...
+
+    async def output(self, subtask_id: str) -> Download:
+        """Answer what a subtask gave out, byte for byte. Raise NotFound."""
+        ...
+
+
 class AccessService(Protocol):
     """Who gets in. Everything here raises Unavailable while the cluster cannot decide."""
 
@@ -170,6 +205,11 @@ class NodeService(Protocol):
     @property
     def access(self) -> AccessService:
         """Answer who gets in."""
+        ...
+
+    @property
+    def results(self) -> ResultService:
+        """Answer the part that is about what tasks came to."""
         ...
 
     @property

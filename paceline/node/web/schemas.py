@@ -170,6 +170,18 @@ class LogsQuery(Schema):
     follow: bool = False
 
 
+class ResultQuery(Schema):
+    """Whose result: the task's, or one subtask's."""
+
+    subtask: Name = ""
+
+
+class BundleQuery(ResultQuery):
+    """What the asker has already: a commit, in full; empty = nothing."""
+
+    since: Name = ""
+
+
 class EventsQuery(Schema):
     """Which events."""
 

@@ -27,7 +27,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paceline.errors import InvalidSettings
-from paceline.node.web import access, errors, inspection, members, openapi, page, status, tasks
+from paceline.node.web import (
+    access,
+    errors,
+    inspection,
+    members,
+    openapi,
+    page,
+    results,
+    status,
+    tasks,
+)
 from paceline.node.web.auth import Guard, read_or_make_token
 from paceline.node.web.call import Call, Row, answer, parse
 from paceline.node.web.ports import NodeService
@@ -56,6 +66,7 @@ async def _document(call: Call) -> Response:
 DOCUMENTED = (
     *status.ROWS,
     *tasks.ROWS,
+    *results.ROWS,
     *access.ROWS,
     *inspection.ROWS,
     *members.ROWS,

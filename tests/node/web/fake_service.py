@@ -1,9 +1,10 @@
 """A node's service over plain data: no mock, a small honest one that keeps tasks in a dict."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from paceline.errors import (
     Conflict,
@@ -15,6 +16,7 @@ from paceline.errors import (
 )
 from paceline.node.web.ports import (
     Document,
+    Download,
     EventQuery,
     Health,
     LogQuery,
@@ -116,6 +118,70 @@ class FakeInspection:
 
 
 @dataclass
+class FakeResults:
+    """One result, whatever is asked for; `asked` is what was."""
+
+    data: bytes = b"bytes"
+    ref: str = "refs/x"
+    changes: Document = field(default_factory=dict)
+    """What of the document is different."""
+    failure: PacelineError | None = None
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+    sent: list[IO[bytes]] = field(default_factory=list)
+
+    async def document(self, task_id: str, subtask: str) -> Document:
+        self.asked.append(("document", task_id, subtask))
+        if self.failure is not None:
+            raise self.failure
+        return a_result(task_id, **self.changes)
+
+    async def patch(self, task_id: str, subtask: str) -> Download:
+        return self._download("patch", task_id, subtask)
+
+    async def bundle(self, task_id: str, subtask: str, since: str) -> Download:
+        return self._download("bundle", task_id, subtask, since)
+
+    async def output(self, subtask_id: str) -> Download:
+        return self._download("output", subtask_id)
+
+    def _download(self, *asked: str) -> Download:
+        self.asked.append(asked)
+        if self.failure is not None:
+            raise self.failure
+        self.sent.append(io.BytesIO(self.data))
+        return Download(self.sent[-1], len(self.data), "text/x-diff", "a ü", "c0ffee", self.ref)
+
+
+def a_result(task_id: str, **changes: Any) -> Document:
+    return {
+        "task_id": task_id,
+        "status": "completed",
+        "description": "words",
+        "complete": True,
+        "repository": {"source": "/nowhere", "ref": "HEAD", "commit": "0" * 40},
+        "base": "0" * 40,
+        "commit": "1" * 40,
+        "files": 1,
+        "insertions": 2,
+        "deletions": 0,
+        "changes": [{"path": "a.txt", "insertions": 2, "deletions": 0}],
+        "conflicts": [],
+        "problem": "",
+        "merged_from": [],
+        "subtasks": [
+            {
+                "subtask_id": "s1",
+                "name": "build",
+                "status": "completed",
+                "reason": "",
+                "change": None,
+                "output": {"size": 5},
+            }
+        ],
+    } | changes
+
+
+@dataclass
 class FakeSteward:
     """Knows one other node, and keeps what it was asked."""
 
@@ -154,6 +220,7 @@ class FakeService:
     stream_failure: PacelineError | None = None
     access: FakeAccess = field(default_factory=FakeAccess)
     inspection: FakeInspection = field(default_factory=FakeInspection)
+    results: FakeResults = field(default_factory=FakeResults)
     steward: FakeSteward = field(default_factory=FakeSteward)
     ready: bool = True
     quorum: bool = True
