@@ -2,7 +2,7 @@
 
 A frozen dataclass (or NamedTuple) is written as the array of its fields in order, and read back by
 its annotations, so that nothing is decoded that the type does not name. Rules for changing a type:
-only append fields, with defaults, marked `LATER`. A reader fills missing trailing fields with their
+only append fields, with defaults, marked `later.LATER`. A reader fills missing trailing fields with their
 defaults and ignores surplus ones, which lets two minor versions talk to each other. And what is
 marked is not written while it says nothing, so that the bytes are those of the older version.
 
@@ -31,9 +31,6 @@ Decoder = Callable[[Any], Any]
 
 LIMIT_BYTES = 16 * 1024 * 1024
 """No single value may be larger than this, encoded."""
-
-LATER: Mapping[str, bool] = types.MappingProxyType({"later": True})
-"""Metadata of a field that was appended after a release: `field(default=None, metadata=LATER)`."""
 
 _SCALARS = (int, str, bytes, bool)
 

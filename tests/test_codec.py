@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from paceline import codec
 from paceline.errors import ProtocolError
+from paceline.later import LATER
 
 
 class Colour(StrEnum):
@@ -148,8 +149,8 @@ class Grown:
     """A type that had one field in an older version."""
 
     name: str
-    tags: tuple[str, ...] = field(default=(), metadata=codec.LATER)
-    size: int = field(default=0, metadata=codec.LATER)
+    tags: tuple[str, ...] = field(default=(), metadata=LATER)
+    size: int = field(default=0, metadata=LATER)
 
 
 @pytest.mark.parametrize(

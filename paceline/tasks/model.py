@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from paceline.codec import LATER
+from paceline.later import LATER
 
 
 class TaskStatus(StrEnum):
