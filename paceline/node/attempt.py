@@ -23,6 +23,8 @@ import structlog
 
 from paceline.codec import decode, encode
 from paceline.errors import InputError, PacelineError, ProtocolError, TimedOut, ToolError
+from paceline.node.assessment import assess, is_judged
+from paceline.node.briefed import as_review
 from paceline.node.change_merge import MergeConflict
 from paceline.node.collection import collect
 from paceline.node.desk import Desk, Work
@@ -137,7 +139,13 @@ async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
         return replace(outcome, status=ResultStatus.FAILED, text=str(error))
     except Unfit as unfit:
         return replace(outcome, status=unfit.status, text=str(unfit))
-    return replace(outcome, output=output, change=change)
+    outcome = replace(outcome, output=output, change=change)
+    if work.briefing.review:
+        return as_review(outcome)
+    if change is None or prepared.start is None or not is_judged(work, tool, desk.assessing):
+        return outcome
+    evaluation = await assess(change, prepared.start, work, desk, log)
+    return replace(outcome, evaluation=evaluation)
 
 
 def unresolved(conflict: MergeConflict) -> Outcome:
@@ -153,14 +161,17 @@ def unresolved(conflict: MergeConflict) -> Outcome:
 async def _take_change(
     prepared: Prepared, work: Work, desk: Desk, tool: BaseTool, log: LogWriter
 ) -> RepositoryChange | None:
-    """Answer what was changed, where that is wanted. Raise Unfit."""
+    """Answer what was changed, where that is wanted. Raise Unfit.
+
+    One that went on from earlier work and added nothing stands by that work.
+    """
     start = prepared.start
     if start is None or not work.keeps_changes:
         return None
     if not desk.carries_changes():
         log.write("node", "changes stay behind until all machines of the cluster are updated")
         return None
-    change = await harvest(start, work, desk, tool, log)
+    change = await harvest(start, work, desk, tool, log) or work.briefing.change
     if change is None and work.must_change:
         raise Unfit(ResultStatus.FAILED, "the work was to change files, and none was changed")
     return change

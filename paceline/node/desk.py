@@ -6,11 +6,13 @@ from pathlib import Path
 
 from paceline.clock import Clock
 from paceline.ids import NodeId
+from paceline.node.assessing import Assessing
 from paceline.node.blobs import BlobStore
 from paceline.node.logs import LogKey, LogStore
 from paceline.node.redaction import Redactor
 from paceline.node.repository import Repositories
 from paceline.tasks.model import Output, PermissionLevel, Privacy, SubtaskSpec, TaskSpec
+from paceline.tasks.queries_quality import Briefing
 from paceline.tasks.queries_results import NamedChange
 from paceline.tools.registry import Registry
 
@@ -28,7 +30,9 @@ def _always() -> bool:
 class Work:
     """One attempt at one subtask. `inputs` are the outputs of what it needs, by name.
 
-    `changes` are what it begins with in the repository, to be merged in this order.
+    `changes` are what it begins with in the repository, to be merged in this order. `spec` is what
+    this attempt is to do, `asked` the subtask as it was submitted; `briefing` is what made the
+    difference.
     """
 
     task: TaskSpec
@@ -38,6 +42,13 @@ class Work:
     tool: str
     inputs: Mapping[str, Output] = field(default_factory=dict)
     changes: tuple[NamedChange, ...] = ()
+    submitted: SubtaskSpec | None = None
+    briefing: Briefing = field(default_factory=Briefing)
+
+    @property
+    def asked(self) -> SubtaskSpec:
+        """Answer the subtask as it was submitted."""
+        return self.submitted or self.spec
 
     @property
     def key(self) -> LogKey:
@@ -79,6 +90,7 @@ class Desk:
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES
     carries_changes: Callable[[], bool] = _always
     """Whether all members understand changes of a repository; in 0.1 there were none."""
+    assessing: Assessing = field(default_factory=Assessing)
 
     def directory_of(self, key: LogKey) -> Path:
         """Answer where that attempt works, or worked."""

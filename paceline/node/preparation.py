@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.errors import Conflict, InputError
+from paceline.node.briefed import write_change
 from paceline.node.change_merge import MergeConflict, Merged, merge
 from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
@@ -16,6 +17,7 @@ from paceline.node.harvest import Start
 from paceline.node.logs import LogWriter
 from paceline.node.workspace import branch_of, check_out, open_workspace
 from paceline.tasks.model import Output, PermissionLevel, Repository
+from paceline.tasks.peer_review import CHANGE_FILE
 from paceline.tools.contract import BaseTool, Job
 from paceline.tools.environment import build_environment
 from paceline.tools.hygiene import strip
@@ -68,6 +70,9 @@ async def _begin(
     branch = branch_of(work.task.task_id, work.spec.subtask_id, work.attempt)
     await check_out(workspace, merged.commit, branch=branch)
     _tell_start(merged, work, log)
+    if work.briefing.review and work.briefing.change:
+        file = place / "inputs" / CHANGE_FILE
+        await write_change(workspace, work.briefing.start, merged.commit, file)
     await asyncio.to_thread(shutil.copyfile, workspace / ".git" / "index", place / "index")
     taken: tuple[str, ...] = ()
     if tool.agent:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from paceline.node.attempt import (
     sweep_attempts,
 )
 from paceline.node.blobs import BlobStore
+from paceline.node.briefed import briefed
 from paceline.node.calls import Calls
 from paceline.node.consensus import Consensus
 from paceline.node.data_dir import DataDir
@@ -34,7 +36,8 @@ from paceline.node.vitals import Lease
 from paceline.node.worker import Assignment, Worker
 from paceline.tasks import queries
 from paceline.tasks.model import Outcome, ToolState
-from paceline.tasks.queries_results import starting_points
+from paceline.tasks.queries_quality import briefing
+from paceline.tasks.queries_results import NamedChange, starting_points
 from paceline.tools.registry import Registry
 
 BLOBS_LIMIT_BYTES = 20 * 1024**3
@@ -57,6 +60,28 @@ def read_tools_config(path: Path) -> dict[str, dict[str, Any]]:
         if not isinstance(table, dict):
             raise InvalidSettings(f"{path}: {name} must be a table, [{name}]")
     return config
+
+
+def _work(connection: sqlite3.Connection, given: Assignment) -> Work:
+    """Read all that an attempt is to know."""
+    subtask_id = given.ref.subtask_id
+    task = queries.task_spec(connection, given.task_id)
+    asked = queries.subtask_spec(connection, subtask_id)
+    known = briefing(connection, subtask_id, given.ref.attempt)
+    changes = starting_points(connection, subtask_id)
+    if known.change is not None:
+        changes = (NamedChange(asked.name, known.change),)
+    return Work(
+        task=task,
+        spec=briefed(asked, task, known),
+        attempt=given.ref.attempt,
+        token=given.ref.token,
+        tool=given.tool,
+        inputs=queries.inputs_of(connection, subtask_id),
+        changes=changes,
+        submitted=asked,
+        briefing=known,
+    )
 
 
 class Workshop:
@@ -140,15 +165,7 @@ class Workshop:
             ]
 
         async def run(given: Assignment, stop: asyncio.Event) -> Outcome:
-            work = Work(
-                task=queries.task_spec(connection, given.task_id),
-                spec=queries.subtask_spec(connection, given.ref.subtask_id),
-                attempt=given.ref.attempt,
-                token=given.ref.token,
-                tool=given.tool,
-                inputs=queries.inputs_of(connection, given.ref.subtask_id),
-                changes=starting_points(connection, given.ref.subtask_id),
-            )
+            work = _work(connection, given)
             try:
                 return await run_attempt(work, self._desk, stop)
             finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 from paceline.clock import SystemClock
 from paceline.errors import NotFound
+from paceline.node.assessing import Assessing
 from paceline.node.attempt import run_attempt
 from paceline.node.blobs import BlobStore
 from paceline.node.desk import Desk, Work
@@ -79,8 +80,14 @@ class Shelf(Registry):
         return self.shelf[name]
 
 
-def make_desk(directory: Path, *, budget_bytes: int = 100 * MIB, **tools: BaseTool) -> Desk:
-    """A node's means in a directory."""
+def make_desk(
+    directory: Path,
+    *,
+    budget_bytes: int = 100 * MIB,
+    assessing: Assessing | None = None,
+    **tools: BaseTool,
+) -> Desk:
+    """A node's means in a directory. Changes are judged only on request: that takes seconds."""
     clock, redactor = SystemClock(), Redactor(["the-secret-value"])
     blobs = BlobStore(directory=directory / "blobs", node_id="me", budget_bytes=budget_bytes)
     return Desk(
@@ -93,6 +100,7 @@ def make_desk(directory: Path, *, budget_bytes: int = 100 * MIB, **tools: BaseTo
         repositories=Repositories(directory=directory / "cache", blobs=blobs),
         redactor=redactor,
         clock=clock,
+        assessing=assessing or Assessing(enabled=False),
     )
 
 
