@@ -21,6 +21,7 @@ import structlog
 
 from paceline import __version__
 from paceline.clock import SystemClock
+from paceline.consensus.replica import ReplicaStatus
 from paceline.discovery.record import join_address
 from paceline.errors import PacelineError
 from paceline.node import farewell, giving_up
@@ -38,6 +39,7 @@ from paceline.node.death_watch import DeathWatch
 from paceline.node.departures import Departure, Departures
 from paceline.node.doctor.mesh import Mesh
 from paceline.node.explaining import Explaining
+from paceline.node.exposition import Exposition, Sources
 from paceline.node.founding import Settled
 from paceline.node.inspection import Inspection
 from paceline.node.janitor import Janitor
@@ -45,6 +47,7 @@ from paceline.node.log_feed import LogFeed
 from paceline.node.logging import configure, somebody_reads
 from paceline.node.members import follow_members
 from paceline.node.merging import Cluster, Merging
+from paceline.node.meters import Meters
 from paceline.node.network import Network
 from paceline.node.planning import Planning
 from paceline.node.proposals import Proposals
@@ -99,6 +102,7 @@ class Node:
     def __init__(self, settings: NodeSettings) -> None:
         self._settings = settings
         self._clock = SystemClock()
+        self._meters = Meters()
         self._network = Network(settings=settings, clock=self._clock, on_twin=self._met_twin)
         self._started_ms = self._clock.now_ms()
         self._stopping = asyncio.Event()
@@ -248,6 +252,7 @@ class Node:
             progress=consensus.progress,
             clock=self._clock,
             level_for=self._level.require,
+            meter=self._meters.proposal,
         )
         self._start(self._watched(consensus.loop.run()), "consensus")
 
@@ -295,6 +300,7 @@ class Node:
             live_members=self._live_members,
             secrets=self._secrets(),
             level=self._level.now,
+            meter=self._meters.outcome,
         )
         await self._workshop.sweep()
         lease = Lease(clock=self._clock, lease_ms=settings.lease_ms)
@@ -431,6 +437,7 @@ class Node:
                 apart=self._merging.warnings,
             ),
             inspection=self._make_inspection(data_dir),
+            exposition=self._make_exposition(data_dir, reader),
             on_stop=self.stop,
         )
         web = WebServer(
@@ -438,10 +445,38 @@ class Node:
             host="127.0.0.1",
             port=self._settings.web_port,
             token_path=self._settings.api_token_file,
+            meter=self._meters.request,
         )
         await web.start()
         stack.push_async_callback(web.stop)
         return web
+
+    def _make_exposition(self, data_dir: DataDir, reader: StateReader) -> Exposition:
+        transport, replicas = self._network.transport, self._consensus.loop
+        known_leader = ""
+
+        def leader_changed(status: ReplicaStatus) -> None:
+            nonlocal known_leader
+            if status.leader_id and status.leader_id != known_leader:
+                known_leader = status.leader_id
+                self._meters.leader_changes.inc()
+
+        replicas.on_role(leader_changed)
+        return Exposition(
+            sources=Sources(
+                node_id=self._network.node_id,
+                data_dir=data_dir.path,
+                consensus=lambda: replicas.status,
+                transport=transport.stats,
+                link=transport.link_stats,
+                members=lambda: self._network.members.ids,
+                own_vitals=self._last_vitals,
+                blob_bytes=lambda: self._workshop.blobs.used_bytes,
+            ),
+            meters=self._meters,
+            reader=reader,
+            clock=self._clock,
+        )
 
     def _make_merging(self, data_dir: DataDir) -> Merging:
         network, consensus = self._network, self._consensus

@@ -113,7 +113,7 @@ async def _guarded(work: Work, desk: Desk, log: LogWriter) -> Outcome:
     except (PacelineError, OSError) as error:
         return Outcome(ResultStatus.ERROR, str(error))
     except Exception as error:  # one attempt's trouble must not end the node's other work
-        logger.exception("an attempt failed in an unforeseen way", subtask_id=work.key.subtask_id)
+        logger.exception("an attempt failed in an unforeseen way")
         return Outcome(ResultStatus.ERROR, f"internal error: {type(error).__name__}: {error}")
 
 
@@ -192,7 +192,7 @@ async def _run(tool: BaseTool, job: Job, transcript: Transcript) -> Outcome:
     except (PacelineError, OSError):
         raise
     except Exception as error:  # a plugin may fail in any way
-        logger.exception("a tool failed in an unforeseen way", tool=tool.name)
+        logger.exception("a tool failed in an unforeseen way")
         raise ToolError(f"the tool {tool.name} broke: {type(error).__name__}: {error}") from error
     finally:
         transcript.end()

@@ -26,6 +26,7 @@ from paceline.errors import (
 from paceline.ids import NodeId
 from paceline.node.authority import require_own_name
 from paceline.node.calls import Calls
+from paceline.node.meters import ProposalMeter, unmetered
 from paceline.node.progress import AppliedProgress
 from paceline.node.replica_loop import ReplicaLoop
 from paceline.tasks.commands import COMMANDS, Command, Envelope, encode_envelope
@@ -75,6 +76,7 @@ class Proposals:
         progress: AppliedProgress[Any],
         clock: Clock,
         level_for: Callable[[Command], int],
+        meter: ProposalMeter = unmetered,
     ) -> None:
         """Wire it: `level_for` answers a command's format level; raises Conflict for a new one."""
         self._node_id = node_id
@@ -83,6 +85,7 @@ class Proposals:
         self._progress = progress
         self._clock = clock
         self._level_for = level_for
+        self._meter = meter
         self._waiting = 0
         calls.serve(METHOD, self._serve)
 
@@ -93,6 +96,19 @@ class Proposals:
         refusal (Conflict, NotFound, InputError), NoQuorum if nobody leads,
         TimedOut if the outcome is unknown when time is up, Busy when too many wait here.
         """
+        begun_ms, failure = self._clock.monotonic_ms(), "Cancelled"
+        try:
+            result = await self._propose(command, timeout_s=timeout_s)
+            failure = ""
+        except PacelineError as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            seconds = (self._clock.monotonic_ms() - begun_ms) / 1000
+            self._meter(type(command).__name__, seconds, failure)
+        return result
+
+    async def _propose(self, command: Command, *, timeout_s: float) -> Any:
         if self._waiting >= MAX_WAITING:
             raise Busy(f"{MAX_WAITING} commands wait already on this node; try again in a moment")
         self._level_for(command)

@@ -20,6 +20,7 @@ from paceline.node.access import Access
 from paceline.node.backup import Backups
 from paceline.node.cluster_status import ClusterStatus
 from paceline.node.explaining import Explaining
+from paceline.node.exposition import Exposition
 from paceline.node.inspection import Inspection
 from paceline.node.log_feed import LogFeed
 from paceline.node.progress import AppliedProgress
@@ -66,6 +67,7 @@ class Service:
         explaining: Explaining,
         backups: Backups,
         results: Results,
+        exposition: Exposition,
         on_stop: Callable[[], None],
     ) -> None:
         """Wire it: `reader` reads the same state as `connection`, off the loop."""
@@ -83,6 +85,7 @@ class Service:
         self._explaining = explaining
         self._backups = backups
         self.results = results
+        self._exposition = exposition
         self._on_stop = on_stop
 
     # --- this node and its cluster ----------------------------------------------------------------
@@ -121,6 +124,10 @@ class Service:
     async def backup(self, path: str) -> Document:
         """Write a copy of everything to a file; answer what is in it."""
         return {"path": path} | asdict(await self._backups.write(Path(path)))
+
+    async def metrics(self) -> bytes:
+        """Answer the metrics of this node."""
+        return await self._exposition.text()
 
     async def stop(self) -> None:
         """Begin to hand over and end."""

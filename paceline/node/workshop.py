@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from structlog.contextvars import bound_contextvars
 
 from paceline.clock import Clock
 from paceline.errors import InvalidSettings, PacelineError
@@ -26,6 +27,7 @@ from paceline.node.consensus import Consensus
 from paceline.node.data_dir import DataDir
 from paceline.node.desk import Desk, Work
 from paceline.node.logs import LogStore
+from paceline.node.meters import OutcomeMeter, unmetered
 from paceline.node.outbox import Outbox
 from paceline.node.proposals import Proposals
 from paceline.node.redaction import Redactor
@@ -98,12 +100,14 @@ class Workshop:
         live_members: Callable[[], Collection[NodeId]],
         secrets: Iterable[str],
         level: Callable[[], int],
+        meter: OutcomeMeter = unmetered,
     ) -> None:
         """Wire it: `secrets` are values that must never be in a log or an outcome.
 
-        `level` answers the format level of the cluster.
+        `level` answers the format level of the cluster; `meter` is told of every ended attempt.
         """
         self._node_id = node_id
+        self._meter = meter
         self._data_dir = data_dir
         self.redactor = Redactor(secrets)
         self.logs = LogStore(
@@ -166,10 +170,20 @@ class Workshop:
 
         async def run(given: Assignment, stop: asyncio.Event) -> Outcome:
             work = _work(connection, given)
-            try:
-                return await run_attempt(work, self._desk, stop)
-            finally:
-                await remove_attempt(work.key, self._desk)
+            # Every line that is logged on the way, here and in the tools, says what it is about.
+            with bound_contextvars(
+                task_id=given.task_id,
+                subtask_id=given.ref.subtask_id,
+                attempt=given.ref.attempt,
+                tool=given.tool,
+            ):
+                try:
+                    outcome = await run_attempt(work, self._desk, stop)
+                    log.debug("an attempt ended", result=outcome.status, ms=outcome.duration_ms)
+                finally:
+                    await remove_attempt(work.key, self._desk)
+            self._meter(given.tool, outcome)
+            return outcome
 
         outbox = await Outbox.open(self._data_dir.path / "outbox.db")
         worker = Worker(

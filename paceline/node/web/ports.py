@@ -289,6 +289,10 @@ class NodeService(Protocol):
         """Write a backup to a new file on this machine; answer `path` and what is in it."""
         ...
 
+    async def metrics(self) -> bytes:
+        """Answer the node's metrics in Prometheus' text form."""
+        ...
+
     async def stop(self) -> None:
         """Begin to hand over and end; return at once."""
         ...

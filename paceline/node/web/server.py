@@ -27,11 +27,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from paceline.errors import InvalidSettings
+from paceline.node.meters import RequestMeter, unmetered
 from paceline.node.web import (
     access,
     errors,
     inspection,
     members,
+    metrics,
     openapi,
     page,
     results,
@@ -70,6 +72,7 @@ DOCUMENTED = (
     *access.ROWS,
     *inspection.ROWS,
     *members.ROWS,
+    *metrics.ROWS,
     *page.ROWS[1:],
     Row("GET", "/api/v1/openapi.json", _document, "This document", "openapi, paths"),
 )
@@ -91,12 +94,14 @@ class WebServer:
         port: int,
         token_path: Path,
         monotonic_s: Callable[[], float] = time.monotonic,
+        meter: RequestMeter = unmetered,
     ) -> None:
         self._service = service
         self._host = host
         self._port = port
         self._token_path = token_path
         self._monotonic_s = monotonic_s
+        self._meter = meter
         self._closing = asyncio.Event()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -117,7 +122,8 @@ class WebServer:
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         guard = Guard(token=token, host=self._host, port=self._port, monotonic_s=self._monotonic_s)
-        self._server = _Server(_config(build_app(self._service, guard, self._closing)))
+        app = build_app(self._service, guard, self._closing, self._meter)
+        self._server = _Server(_config(app))
         self._serving = asyncio.create_task(self._server.serve([listener]), name="web")
         while not self._server.started:
             if self._serving.done():
@@ -181,9 +187,13 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     return f"cannot serve HTTP on {host}:{port} ({error.strerror}); see --web-port"
 
 
-def build_app(service: NodeService, guard: Guard, closing: asyncio.Event) -> ASGIApp:
+def build_app(
+    service: NodeService, guard: Guard, closing: asyncio.Event, meter: RequestMeter = unmetered
+) -> ASGIApp:
     """Answer the ASGI application: every call of the table behind the guard."""
-    routes = [Route(row.path, partial(_serve, row, service), methods=[row.method]) for row in _ROWS]
+    routes = [
+        Route(row.path, partial(_serve, row, service, meter), methods=[row.method]) for row in _ROWS
+    ]
     app = Starlette(
         routes=routes, exception_handlers={HTTPException: _http_problem, Exception: _problem}
     )
@@ -193,7 +203,15 @@ def build_app(service: NodeService, guard: Guard, closing: asyncio.Event) -> ASG
     return _Front(app, guard)
 
 
-async def _serve(row: Row, service: NodeService, request: Request) -> Response:
+async def _serve(row: Row, service: NodeService, meter: RequestMeter, request: Request) -> Response:
+    """Answer one request, and count it."""
+    begun = time.perf_counter()
+    response = await _answer(row, service, request)
+    meter(row.method, row.path, response.status_code, time.perf_counter() - begun)
+    return response
+
+
+async def _answer(row: Row, service: NodeService, request: Request) -> Response:
     """Check the caller and the form, then let the row's handler answer."""
     guard: Guard = request.app.state.guard
     try:

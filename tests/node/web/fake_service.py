@@ -406,6 +406,10 @@ class FakeService:
         self._fail()
         return [{"name": "bug_fix", "description": "find and mend", "subtasks": ["Bug Analysis"]}]
 
+    async def metrics(self) -> bytes:
+        self._fail()
+        return b"# TYPE paceline_info gauge\npaceline_info 1.0\n"
+
     async def stop(self) -> None:
         self._fail()
         self.stopped.set()
