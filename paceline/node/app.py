@@ -50,6 +50,7 @@ from paceline.node.merging import Cluster, Merging
 from paceline.node.meters import Meters
 from paceline.node.network import Network
 from paceline.node.planning import Planning
+from paceline.node.previewing import settings_document
 from paceline.node.proposals import Proposals
 from paceline.node.registration import Registration
 from paceline.node.results import Results
@@ -438,6 +439,7 @@ class Node:
             ),
             inspection=self._make_inspection(data_dir),
             exposition=self._make_exposition(data_dir, reader),
+            settings=lambda: settings_document(self._settings),
             on_stop=self.stop,
         )
         web = WebServer(

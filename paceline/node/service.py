@@ -23,6 +23,7 @@ from paceline.node.explaining import Explaining
 from paceline.node.exposition import Exposition
 from paceline.node.inspection import Inspection
 from paceline.node.log_feed import LogFeed
+from paceline.node.previewing import preview
 from paceline.node.progress import AppliedProgress
 from paceline.node.proposals import Proposals
 from paceline.node.repository import Repositories
@@ -68,6 +69,7 @@ class Service:
         backups: Backups,
         results: Results,
         exposition: Exposition,
+        settings: Callable[[], Document],
         on_stop: Callable[[], None],
     ) -> None:
         """Wire it: `reader` reads the same state as `connection`, off the loop."""
@@ -86,6 +88,7 @@ class Service:
         self._backups = backups
         self.results = results
         self._exposition = exposition
+        self._settings = settings
         self._on_stop = on_stop
 
     # --- this node and its cluster ----------------------------------------------------------------
@@ -133,7 +136,19 @@ class Service:
         """Begin to hand over and end."""
         self._on_stop()
 
+    async def running(self) -> list[Document]:
+        """Answer what runs now, on all nodes."""
+        return await self._reader.read(queries.running)
+
+    async def settings(self) -> Document:
+        """Answer how this node is set up."""
+        return self._settings()
+
     # --- tasks ------------------------------------------------------------------------------------
+
+    async def check(self, request: TaskRequest) -> Document:
+        """Answer what a submission would become."""
+        return preview(self._draft(request))
 
     async def submit(self, request: TaskRequest) -> Document:
         """Answer once a quorum has the task on disk."""
@@ -201,6 +216,7 @@ class Service:
                 search=query.search,
                 limit=query.limit,
                 cursor=query.cursor,
+                ids=query.ids,
             )
         )
 
@@ -245,7 +261,15 @@ class Service:
     async def events(self, query: EventQuery) -> AsyncIterator[Document]:
         """Answer the activity log from a place on."""
         task_id = queries.resolve_task_id(self._connection, query.task_id) if query.task_id else ""
-        return self._events(query.after, task_id, follow=query.follow)
+        after = query.after
+        if query.newest:
+            newest = await self._reader.read(
+                lambda connection: queries.newest_activity(
+                    connection, query.newest, task_id=task_id
+                )
+            )
+            after = max(after, newest)
+        return self._events(after, task_id, follow=query.follow)
 
     async def _events(self, after: int, task_id: str, *, follow: bool) -> AsyncIterator[Document]:
         moved = asyncio.Event()

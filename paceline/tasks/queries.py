@@ -8,6 +8,7 @@ stands in `queries_work`, and can be had from here too.
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from paceline.errors import InputError, NotFound
@@ -38,6 +39,9 @@ Document = dict[str, Any]
 
 PAGE_LIMIT: Final = 1_000
 """No page is longer, whatever is asked for."""
+
+BRIEF_LENGTH: Final = 200
+"""Characters of a task's description where it only names the task."""
 
 SUGGESTIONS: Final = 5
 
@@ -88,10 +92,12 @@ def tasks(
     search: str = "",
     limit: int = 50,
     cursor: str = "",
+    ids: Sequence[str] = (),
 ) -> Document:
     """Answer a page: `tasks` (without their subtasks), newest first, and `next_cursor` or None.
 
-    `search` is looked for in descriptions, without regard to ASCII case. Raise InputError for a
+    `search` is looked for in descriptions, without regard to ASCII case. Of `ids`, where any are
+    named, nothing but those is answered. Raise InputError for a
     status that there is not, or a cursor that this did not give.
     """
     if status and status not in phases.TASK:
@@ -105,6 +111,10 @@ def tasks(
         if value:
             where.append(condition)
             parameters.append(value)
+    if ids:
+        wanted = tuple(ids)[:PAGE_LIMIT]
+        where.append(f"task_id IN ({', '.join('?' * len(wanted))})")
+        parameters += wanted
     if cursor:
         where.append("(created_at, task_no) < (?, ?)")
         parameters += _read_cursor(cursor)
@@ -146,6 +156,15 @@ def workers(connection: sqlite3.Connection) -> list[Document]:
     return [worker_document(row, running[row["worker_id"]]) for row in found]
 
 
+def newest_activity(connection: sqlite3.Connection, count: int, *, task_id: str = "") -> int:
+    """Answer after which `log_id` the newest `count` entries of a task (or of all) stand."""
+    where, parameters = ("task_id = ?", [task_id]) if task_id else ("log_id > ?", [0])
+    order = "timestamp DESC, log_id DESC" if task_id else "log_id DESC"
+    sql = f"SELECT log_id FROM activity_logs WHERE {where} ORDER BY {order} LIMIT 1 OFFSET ?"
+    row = connection.execute(sql, (*parameters, count)).fetchone()
+    return int(row[0]) if row else 0
+
+
 def activity(
     connection: sqlite3.Connection, *, after: int = 0, task_id: str = "", limit: int = 100
 ) -> list[Document]:
@@ -165,8 +184,44 @@ def activity(
         *parameters,
         max(1, min(limit, PAGE_LIMIT)),
     )
+    names = _names(connection, {row["subtask_id"] for row in found if row["subtask_id"]})
     return [
-        {**row, "details": decoded(row["details"]), "timestamp": iso(row["timestamp"])}
+        {
+            **row,
+            "details": decoded(row["details"]),
+            "timestamp": iso(row["timestamp"]),
+            "name": names.get(row["subtask_id"], ""),
+        }
+        for row in found
+    ]
+
+
+def _names(connection: sqlite3.Connection, subtask_ids: Collection[str]) -> dict[str, str]:
+    """Answer the subtasks' names by id."""
+    if not subtask_ids:
+        return {}
+    marks = ", ".join("?" * len(subtask_ids))
+    sql = f"SELECT subtask_id, name FROM subtasks WHERE subtask_id IN ({marks})"
+    return dict(connection.execute(sql, tuple(subtask_ids)).fetchall())
+
+
+def running(connection: sqlite3.Connection) -> list[Document]:
+    """Answer every attempt that some node has in its hands, oldest first, named for people."""
+    found = rows(
+        connection,
+        "SELECT s.task_id, t.description AS task, s.subtask_id, s.name, a.attempt, a.token, a.tool,"
+        " a.node_id, a.status, a.allocated_at, a.started_at FROM attempts a INDEXED BY attempts_active"
+        " JOIN subtasks s ON s.subtask_no = a.subtask_no JOIN tasks t ON t.task_id = s.task_id"
+        " WHERE a.finished_at IS NULL ORDER BY a.attempt_no LIMIT ?",
+        PAGE_LIMIT,
+    )
+    return [
+        {
+            **row,
+            "task": row["task"][:BRIEF_LENGTH],
+            "allocated_at": iso(row["allocated_at"]),
+            "started_at": iso(row["started_at"]),
+        }
         for row in found
     ]
 

@@ -380,6 +380,39 @@ def steps_of(drive: Driver, *asks: Callable[[sqlite3.Connection], object]) -> li
     return [step for sql in asked for *_, step in db.execute(f"EXPLAIN QUERY PLAN {sql}")]
 
 
+def test_what_runs_is_named_for_people(drive: Driver) -> None:
+    drive.register("n1")
+    drive.submit(subtask("a"), subtask("b", "a"))
+    assert queries.running(drive.machine.connection) == []
+    drive.allocate("a")
+    (found,) = queries.running(drive.machine.connection)
+    assert (found["name"], found["node_id"], found["status"]) == ("a", "n1", "allocated")
+    assert found["task_id"] == "task"
+    assert found["allocated_at"].endswith("Z")
+
+
+def test_tasks_by_their_ids(drive: Driver) -> None:
+    drive.submit(subtask("a"))
+    assert [
+        each["task_id"] for each in queries.tasks(drive.machine.connection, ids=["task"])["tasks"]
+    ] == ["task"]
+    assert queries.tasks(drive.machine.connection, ids=["other", "' OR 1 --"])["tasks"] == []
+
+
+def test_the_newest_activity_and_whose_it_is(drive: Driver) -> None:
+    drive.register("n1")
+    drive.submit(subtask("a"))
+    drive.allocate("a")
+    every = queries.activity(drive.machine.connection)
+    after = queries.newest_activity(drive.machine.connection, 2)
+    assert queries.activity(drive.machine.connection, after=after) == every[-2:]
+    assert queries.newest_activity(drive.machine.connection, 1000) == 0
+    of_task = queries.newest_activity(drive.machine.connection, 1, task_id="task")
+    assert len(queries.activity(drive.machine.connection, after=of_task, task_id="task")) == 1
+    assert every[-1]["name"] == "a"
+    assert every[0]["name"] == ""
+
+
 def test_what_is_asked_all_the_time_never_reads_a_whole_table(drive: Driver) -> None:
     drive.submit(subtask("a"))
     steps = steps_of(
@@ -391,6 +424,10 @@ def test_what_is_asked_all_the_time_never_reads_a_whole_table(drive: Driver) -> 
         lambda db: queries.inputs_of(db, "a"),
         lambda db: queries.subtask_spec(db, "a"),
         lambda db: queries.activity(db, after=5, task_id="task"),
+        lambda db: queries.newest_activity(db, 200),
+        lambda db: queries.newest_activity(db, 200, task_id="task"),
+        queries.running,
+        lambda db: queries.tasks(db, ids=["task", "other"]),
         lambda db: queries.tasks(db, status="in_progress"),
         queries.tasks,
         lambda db: queries.task(db, "task"),

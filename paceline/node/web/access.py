@@ -35,7 +35,14 @@ async def approve(call: Call) -> Response:
 
 ROWS = (
     Row("GET", f"{PREFIX}/token", token, "The cluster's join token", _TOKEN, bearer_only=True),
-    Row("POST", f"{PREFIX}/token/rotate", rotate, "Change the join token", _TOKEN),
+    Row(
+        "POST",
+        f"{PREFIX}/token/rotate",
+        rotate,
+        "Change the join token",
+        _TOKEN,
+        bearer_only=True,
+    ),
     Row("GET", f"{PREFIX}/newcomers", newcomers, "Who waits for approval", "newcomers"),
     Row(
         "POST",

@@ -6,10 +6,13 @@ Three doors, because three kinds of stranger knock on a loopback port:
   directory can read (0600), or a session cookie bought with a one-time link made with that token;
 - web pages that resolve their own name to 127.0.0.1 (DNS rebinding): the Host header must be one of
   the loopback names with our own port;
-- web pages that send requests across origins: a foreign Origin is refused, and the cookie only ever
-  opens reading, so that no forged request can change anything.
+- web pages that send requests across origins: a foreign Origin is refused, and the cookie alone
+  only ever opens reading, so that no forged request can change anything.
 
-Cookies are shared by all ports of a host; ours has the port in its name.
+Cookies are shared by all ports of a host: whatever other program the browser visits on 127.0.0.1 is
+sent ours, and could use it. So what changes something needs more: the session's action key in a
+header. The login hands it over in the fragment of the address, which browsers send to nobody, and
+the page keeps it in storage that belongs to this host and port alone.
 """
 
 import hashlib
@@ -30,6 +33,8 @@ LINK_LIFE_S = 120
 SESSION_LIFE_S = 12 * 3600
 LINKS_MAX = 16
 SESSIONS_MAX = 64
+
+ACTION_HEADER = "x-paceline-key"
 
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
@@ -74,6 +79,10 @@ class Expiring:
         """Answer whether the secret was issued and has not ended."""
         return self._ends.get(_digest(secret), 0.0) > self._now_s()
 
+    def forget(self, secret: str) -> None:
+        """End it now."""
+        self._ends.pop(_digest(secret), None)
+
     def take(self, secret: str) -> bool:
         """Answer like `holds`, and forget it: it works once."""
         return self._ends.pop(_digest(secret), 0.0) > self._now_s()
@@ -91,6 +100,7 @@ class Guard:
         self._origins = frozenset(f"http://{name}" for name in self._hosts)
         self.links = Expiring(LINK_LIFE_S, LINKS_MAX, monotonic_s)
         self._sessions = Expiring(SESSION_LIFE_S, SESSIONS_MAX, monotonic_s)
+        self._key_secret = secrets.token_bytes(TOKEN_BYTES)
 
     @property
     def cookie(self) -> str:
@@ -107,12 +117,17 @@ class Guard:
             raise Refused(403, "Forbidden", "requests from other web origins are refused")
 
     def check_caller(self, request: Request, *, bearer_only: bool = False) -> None:
-        """Refuse whoever has neither the bearer token nor, for reading, a session (401)."""
+        """Refuse whoever has neither the bearer token nor a session that opens this (401).
+
+        A session by itself opens reading. To change something, a page must also send its action key
+        (403), from our own origin, which browsers name with every such request.
+        """
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and _same(given.strip(), self._token):
             return
-        safe = request.method in _SAFE_METHODS and not bearer_only
-        if safe and self.has_session(request):
+        if not bearer_only and self.has_session(request):
+            if request.method not in _SAFE_METHODS:
+                self._check_action(request)
             return
         raise Refused(
             401,
@@ -125,13 +140,40 @@ class Guard:
         """Answer whether the browser was let in by a one-time link."""
         return self._sessions.holds(request.cookies.get(self.cookie, ""))
 
-    def log_in(self, link_secret: str) -> str:
-        """Answer a session for a one-time secret. Raise Refused (403) if used or too old."""
+    def log_in(self, link_secret: str) -> tuple[str, str]:
+        """Answer a session and its action key for a one-time secret.
+
+        Raise Refused (403) if the secret was used or is too old.
+        """
         if not self.links.take(link_secret):
             raise Refused(
                 403, "Forbidden", "this link was used or is too old; `paceline web` makes another"
             )
-        return self._sessions.issue()
+        session = self._sessions.issue()
+        return session, self._action_key(session)
+
+    def log_out(self, request: Request) -> None:
+        """End the request's session."""
+        self._sessions.forget(request.cookies.get(self.cookie, ""))
+
+    def _action_key(self, session: str) -> str:
+        """Answer the key that goes with a session; the session itself does not tell it."""
+        return hmac.new(self._key_secret, session.encode("utf-8", "replace"), "sha256").hexdigest()
+
+    def _check_action(self, request: Request) -> None:
+        """Refuse a change (403) that does not come from our own page with its key."""
+        key = self._action_key(request.cookies.get(self.cookie, ""))
+        own = f"http://{request.headers['host'].lower()}"
+        if request.headers.get("origin", "").lower() != own:
+            raise Refused(403, "Forbidden", "only this node's own page may change something")
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            raise Refused(403, "Forbidden", "only this node's own page may change something")
+        if not _same(request.headers.get(ACTION_HEADER, ""), key):
+            raise Refused(
+                403,
+                "Forbidden",
+                "this page may only read; `paceline web` makes a link with which it may act",
+            )
 
 
 def _allowed_hosts(host: str, port: int) -> frozenset[str]:

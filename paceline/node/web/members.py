@@ -1,6 +1,6 @@
 """The calls about the nodes that are in: drain, trust, revoke, and leaving.
 
-What cannot be taken back is not for a browser's session: it takes this node's bearer token.
+Whom the cluster trusts is not for a browser's session: it takes this node's bearer token.
 """
 
 from starlette.responses import Response
@@ -56,7 +56,6 @@ ROWS = (
         "Throw a node out for good and change the token",
         "node_id, name, token_version",
         body=RevokeBody,
-        bearer_only=True,
     ),
     Row(
         "POST",
@@ -65,6 +64,5 @@ ROWS = (
         "Take this node out of the cluster for good",
         "node_id, finished",
         body=LeaveBody,
-        bearer_only=True,
     ),
 )

@@ -63,6 +63,8 @@ class TaskQuery:
     search: str = ""
     limit: int = 50
     cursor: str = ""
+    ids: tuple[str, ...] = ()
+    """Only these (whole ids), where any are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class EventQuery:
     task_id: str = ""
     follow: bool = False
     """Go on for as long as the client listens."""
+    newest: int = 0
+    """Begin with no more than so many of those there are already; 0 = with all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +231,21 @@ class NodeService(Protocol):
 
     async def nodes(self) -> list[Document]:
         """Answer the members of the cluster, as in `members` of the status."""
+        ...
+
+    async def running(self) -> list[Document]:
+        """Answer what is in some node's hands now, oldest first, with names for people."""
+        ...
+
+    async def settings(self) -> Document:
+        """Answer how this node is set up; no secret."""
+        ...
+
+    async def check(self, request: TaskRequest) -> Document:
+        """Answer what a submission would become: `type, description, ..., subtasks, layers`.
+
+        Nothing is submitted. Raise InvalidPlan, InputError.
+        """
         ...
 
     async def submit(self, request: TaskRequest) -> Document:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from paceline.errors import InputError
 from paceline.node.web.errors import Refused
-from paceline.node.web.ports import RepositoryRequest, TaskRequest
+from paceline.node.web.ports import RepositoryRequest, TaskQuery, TaskRequest
 from paceline.tasks.agent_terms import BUDGET_LIMIT_USD, IDLE_LIMIT_S, TURNS_LIMIT
 from paceline.tasks.model import CheckpointFrequency, PermissionLevel, Privacy, TaskStatus
 
@@ -160,6 +160,13 @@ class TasksQuery(Schema):
     search: Name = ""
     limit: Annotated[int, Field(ge=1, le=LIST_LIMIT)] = 50
     cursor: Name = ""
+    ids: Annotated[str, StringConstraints(max_length=100 * 64)] = ""
+    """Separated by commas."""
+
+    def to_query(self) -> TaskQuery:
+        """Answer it as the node knows it."""
+        said = self.model_dump(exclude={"ids"})
+        return TaskQuery(**said, ids=tuple(filter(None, self.ids.split(","))))
 
 
 class LogsQuery(Schema):
@@ -188,6 +195,13 @@ class EventsQuery(Schema):
     after: Annotated[int, Field(ge=0)] = 0
     task: Name = ""
     follow: bool = False
+    newest: Annotated[int, Field(ge=0, le=LIST_LIMIT)] = 0
+
+
+class LiveQuery(Schema):
+    """The newest entry that the reader has seen."""
+
+    after: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 class LoginQuery(Schema):

@@ -32,6 +32,7 @@ from paceline.node.web import (
     access,
     errors,
     inspection,
+    live,
     members,
     metrics,
     openapi,
@@ -51,8 +52,9 @@ STOP_S = 3
 _HEADERS = {
     b"cache-control": b"no-store",
     b"content-security-policy": (
-        b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        b"require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     b"cross-origin-resource-policy": b"same-origin",
     b"referrer-policy": b"no-referrer",
@@ -73,14 +75,11 @@ DOCUMENTED = (
     *inspection.ROWS,
     *members.ROWS,
     *metrics.ROWS,
-    *page.ROWS[1:],
+    *live.ROWS,
+    *page.ROWS,
     Row("GET", "/api/v1/openapi.json", _document, "This document", "openapi, paths"),
 )
-_ROWS = (
-    *DOCUMENTED,
-    *page.ROWS[:1],
-    *page.PUBLIC_ROWS,
-)
+_ROWS = (*DOCUMENTED, *page.PUBLIC_ROWS)
 
 
 class WebServer:

@@ -35,9 +35,19 @@ async def templates(call: Call) -> Response:
     return answer({"templates": await call.service.templates()})
 
 
+async def running(call: Call) -> Response:
+    """Answer what runs now, on all nodes."""
+    return answer({"running": await call.service.running()})
+
+
+async def settings(call: Call) -> Response:
+    """Answer how this node is set up."""
+    return answer(await call.service.settings())
+
+
 async def events(call: Call) -> Response:
     """Stream what happened in the cluster."""
-    query = EventQuery(call.query.after, call.query.task, call.query.follow)
+    query = EventQuery(call.query.after, call.query.task, call.query.follow, call.query.newest)
     return stream(call, await call.service.events(query))
 
 
@@ -71,6 +81,8 @@ ROWS = (
     Row("GET", f"{PREFIX}/nodes", nodes, "The members", "nodes"),
     Row("GET", f"{PREFIX}/workers", workers, "The registered workers", "workers"),
     Row("GET", f"{PREFIX}/tools", tools, "The tools of all workers", "tools"),
+    Row("GET", f"{PREFIX}/running", running, "What runs now, on all nodes", "running"),
+    Row("GET", f"{PREFIX}/settings", settings, "How this node is set up", "groups"),
     Row(
         "POST",
         f"{PREFIX}/backup",
@@ -91,7 +103,15 @@ ROWS = (
         query=EventsQuery,
         media_type=NDJSON,
     ),
-    Row("POST", f"{PREFIX}/node/stop", stop, "Hand over and end", "stopping", status=202),
+    Row(
+        "POST",
+        f"{PREFIX}/node/stop",
+        stop,
+        "Hand over and end",
+        "stopping",
+        status=202,
+        bearer_only=True,
+    ),
     Row("GET", "/healthz", healthz, "Is the process well", "healthy", public=True),
     Row("GET", "/readyz", readyz, "Can the node serve", "ready, reason", public=True),
 )

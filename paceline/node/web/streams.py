@@ -44,7 +44,7 @@ class NdjsonResponse(Response):
             async with asyncio.TaskGroup() as group:
                 ends = [
                     group.create_task(self._copy(send)),
-                    group.create_task(_gone(receive)),
+                    group.create_task(gone(receive)),
                     group.create_task(_set(self._closing)),
                 ]
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -70,7 +70,8 @@ async def _send_line(send: Send, item: Document) -> None:
     await send({"type": "http.response.body", "body": body, "more_body": True})
 
 
-async def _gone(receive: Receive) -> None:
+async def gone(receive: Receive) -> None:
+    """Wait until the reader has gone away."""
     while (await receive())["type"] != "http.disconnect":
         pass
 

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from paceline.node.web.call import Call, Row, answer
-from paceline.node.web.ports import LogQuery, TaskQuery
+from paceline.node.web.ports import LogQuery
 from paceline.node.web.schemas import CancelBody, LogsQuery, RetryBody, TaskBody, TasksQuery
 from paceline.node.web.streams import NDJSON, stream
 
@@ -18,9 +18,14 @@ async def submit(call: Call) -> Response:
     return response
 
 
+async def check(call: Call) -> Response:
+    """Answer what a submission would become, and submit nothing."""
+    return answer(await call.service.check(call.body.to_request()))
+
+
 async def list_tasks(call: Call) -> Response:
     """Answer a page of tasks."""
-    return answer(await call.service.tasks(TaskQuery(**call.query.model_dump())))
+    return answer(await call.service.tasks(call.query.to_query()))
 
 
 async def show(call: Call) -> Response:
@@ -65,6 +70,14 @@ ROWS = (
         "task_id, status, created",
         body=TaskBody,
         status=201,
+    ),
+    Row(
+        "POST",
+        f"{PREFIX}/check",
+        check,
+        "Check a submission without making it",
+        "type, description, privacy, subtasks, layers, ...",
+        body=TaskBody,
     ),
     Row("GET", PREFIX, list_tasks, "List tasks", "tasks, next_cursor", query=TasksQuery),
     Row("GET", f"{PREFIX}/{{id}}", show, "Show a task", "task_id, type, status, subtasks, ..."),

@@ -276,6 +276,21 @@ class FakeService:
             )
         ]
 
+    async def running(self) -> list[Document]:
+        self._fail()
+        return [{"task_id": "t1", "task": "words", "name": "build", "node_id": NODE_ID}]
+
+    async def settings(self) -> Document:
+        self._fail()
+        return {"groups": [{"title": "Node", "rows": []}]}
+
+    async def check(self, request: TaskRequest) -> Document:
+        self._fail()
+        self.requests.append(request)
+        if "!bad" in request.plan:
+            raise InvalidPlan("`!bad` is no subtask", line=2)
+        return {"type": request.type, "subtasks": [], "layers": []}
+
     async def submit(self, request: TaskRequest) -> Document:
         self._fail()
         self.requests.append(request)

@@ -20,7 +20,7 @@ def test_the_token_is_told_and_changed(served: Served) -> None:
     [
         ("GET", "/api/v1/token"),
         ("POST", "/api/v1/token/rotate"),
-        ("POST", "/api/v1/newcomers/approve"),
+        ("POST", "/api/v1/login-links"),
     ],
 )
 def test_a_browsers_session_does_not_open_them(served: Served, method: str, path: str) -> None:

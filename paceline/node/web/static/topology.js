@@ -1,0 +1,122 @@
+// The cluster as a picture: who leads, who votes, who is away, whose slots are busy, and how long
+// ago this node heard from each. Every node keeps its place, so that when another takes the front
+// only the crown moves.
+
+import { h } from "./dom.js";
+import { icon } from "./shapes.js";
+
+const WIDTH = 640;
+const SLOW_MS = 1600;
+const CROWDED = 14;
+const FEW = 3;
+
+export function topology(cluster, running = []) {
+  const members = [...cluster.members].sort((a, b) =>
+    a.node_id < b.node_id ? -1 : 1,
+  ).sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  const crowded = members.length > CROWDED;
+  const height = members.length <= 2 ? 220 : crowded ? 420 : 344;
+  const radius = crowded ? 15 : 32;
+  const places = new Map(members.map((each, at) => [each.node_id, place(at, members.length, height)]));
+  const leader = places.get(cluster.leader_id);
+  return h(
+    "svg",
+    { class: `topology${crowded ? " crowded" : ""}`, viewBox: members.length > FEW ? `0 0 ${WIDTH} ${height}` : `110 0 ${WIDTH - 220} ${height}`, role: "group", "aria-label": "Nodes of the cluster" },
+    h("g", { "aria-hidden": "true" }, members.map((each) => link(each, cluster, leader, places))),
+    members.map((each) => vertex(each, cluster, places.get(each.node_id), radius, crowded, running)),
+    leader && crown(leader, radius),
+  );
+}
+
+function place(at, count, height) {
+  const middle = { x: WIDTH / 2, y: height / 2 + 4 };
+  if (count === 1) return middle;
+  if (count === 2) return { x: WIDTH * (at ? 0.7 : 0.3), y: middle.y };
+  // Beyond two dozen nodes every other one stands on an inner ring.
+  const inner = count > 24 && at % 2 === 1;
+  const angle = -Math.PI / 2 + (2 * Math.PI * at) / count;
+  const width = (WIDTH / 2 - 70) * (count === 3 ? 0.72 : 1) * (inner ? 0.62 : 1);
+  const tall = (height / 2 - 68) * (inner ? 0.55 : 1);
+  const lift = count === 3 ? 16 : 0;
+  return { x: middle.x + width * Math.cos(angle), y: middle.y + tall * Math.sin(angle) + lift };
+}
+
+function link(member, cluster, leader, places) {
+  if (!leader || member.node_id === cluster.leader_id) return null;
+  const at = places.get(member.node_id);
+  const away = member.status === "offline";
+  const slow = !away && member.node_id !== cluster.node_id && (member.silent_ms ?? 0) > SLOW_MS;
+  return h("line", {
+    key: `l:${member.node_id}`,
+    x1: leader.x,
+    y1: leader.y,
+    x2: at.x,
+    y2: at.y,
+    class: `link${away ? " broken" : slow ? " slow" : ""}${member.role === "learner" ? " learning" : ""}`,
+  });
+}
+
+function vertex(member, cluster, at, radius, crowded, running) {
+  const away = member.status === "offline";
+  const own = member.node_id === cluster.node_id;
+  const said = describe(member, own);
+  const classes = ["peer", member.role, away ? "away" : "", member.draining ? "draining" : "", own ? "own" : ""];
+  return h(
+    "a",
+    { key: `n:${member.node_id}`, href: `#/node/${member.node_id}`, class: classes.filter(Boolean).join(" "), "aria-label": `${member.name}: ${said}` },
+    h("circle", { cx: at.x, cy: at.y, r: radius + 7, class: "halo" }),
+    h("circle", { cx: at.x, cy: at.y, r: radius, class: "body" }),
+    !away && slots(member, at, radius),
+    away
+      ? h("path", { d: cross(at, radius * 0.3), class: "cross" })
+      : h("text", { x: at.x, y: at.y + (crowded ? 4 : 7), class: "busy" }, member.slots ? String(member.running) : "–"),
+    h("text", { x: at.x, y: at.y + radius + (crowded ? 17 : 23), class: "name" }, member.name),
+    !crowded && h("text", { x: at.x, y: at.y + radius + 39, class: "role" }, said),
+    !crowded && h("text", { x: at.x, y: at.y + radius + 55, class: "works" }, works(member, running)),
+  );
+}
+
+function works(member, running) {
+  const names = running.filter((each) => each.node_id === member.node_id).map((each) => each.name);
+  if (!names.length) return "";
+  const first = names[0].length > 20 ? `${names[0].slice(0, 19)}…` : names[0];
+  return names.length > 1 ? `${first} +${names.length - 1}` : first;
+}
+
+function describe(member, own) {
+  if (member.status === "offline") return `${member.role}, away`;
+  const state = member.draining ? ", draining" : "";
+  return `${member.role}${state}${own ? ", this node" : ""}`;
+}
+
+/** One arc per slot around the node, full where something runs. */
+function slots(member, at, radius) {
+  const count = Math.min(member.slots, 16);
+  const busy = member.slots > 16 ? Math.round((16 * member.running) / member.slots) : member.running;
+  const gap = count > 1 ? Math.min(0.22, 1.6 / count) : 0;
+  return Array.from({ length: count }, (_, index) => {
+    const from = -Math.PI / 2 + (2 * Math.PI * index) / count + gap / 2;
+    const to = -Math.PI / 2 + (2 * Math.PI * (index + 1)) / count - gap / 2 - (count === 1 ? 0.01 : 0);
+    return h("path", { d: arc(at, radius + 5, from, to), class: `slot${index < busy ? " used" : ""}` });
+  });
+}
+
+function arc(at, radius, from, to) {
+  const point = (angle) => `${at.x + radius * Math.cos(angle)} ${at.y + radius * Math.sin(angle)}`;
+  return `M${point(from)}A${radius} ${radius} 0 ${to - from > Math.PI ? 1 : 0} 1 ${point(to)}`;
+}
+
+function cross(at, half) {
+  return `M${at.x - half} ${at.y - half}l${2 * half} ${2 * half}M${at.x + half} ${at.y - half}l${-2 * half} ${2 * half}`;
+}
+
+function crown(leader, radius) {
+  const size = radius > 20 ? 26 : 18;
+  const x = leader.x - size / 2;
+  const y = leader.y - radius - size - 6;
+  return h(
+    "g",
+    { key: "crown", class: "crown", "aria-hidden": "true", style: { transform: `translate(${x}px, ${y}px)` } },
+    h("svg", { width: size, height: size, viewBox: "0 0 16 16" }, icon("crown").children),
+  );
+}
