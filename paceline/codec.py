@@ -2,7 +2,7 @@
 
 A frozen dataclass (or NamedTuple) is written as the array of its fields in order, and read back by
 its annotations, so that nothing is decoded that the type does not name. Rules for changing a type:
-only append fields, with defaults, marked `later.LATER`. A reader fills missing trailing fields with their
+only append fields, with defaults, marked `LATER`. A reader fills missing trailing fields with their
 defaults and ignores surplus ones, which lets two minor versions talk to each other. And what is
 marked is not written while it says nothing, so that the bytes are those of the older version.
 
