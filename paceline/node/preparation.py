@@ -2,25 +2,21 @@
 
 import asyncio
 import math
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paceline.errors import Conflict, InputError
-from paceline.node.briefed import write_change
-from paceline.node.change_merge import MergeConflict, Merged, merge
+from paceline.node.beginning import begin
+from paceline.node.briefing import task_words
 from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
-from paceline.node.git import object_format
 from paceline.node.harvest import Start
 from paceline.node.logs import LogWriter
-from paceline.node.workspace import branch_of, check_out, open_workspace
-from paceline.tasks.model import Output, PermissionLevel, Repository
-from paceline.tasks.peer_review import CHANGE_FILE
+from paceline.tasks.model import Output
+from paceline.tools.brief import Brief
 from paceline.tools.contract import BaseTool, Job
 from paceline.tools.environment import build_environment
-from paceline.tools.hygiene import strip
 
 PRIVATE = 0o700
 READ_ONLY = 0o400
@@ -48,59 +44,11 @@ async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Pre
     await asyncio.to_thread(_make, place)
     for name, output in work.inputs.items():
         await _bring(name, output, place / "inputs", desk)
-    start = None
-    if work.task.repository:
-        start = await _begin(work.task.repository, work, desk, tool, log)
-    return Prepared(_job(work, desk, tool, place), start)
-
-
-async def _begin(
-    repository: Repository, work: Work, desk: Desk, tool: BaseTool, log: LogWriter
-) -> Start:
-    """Check out what the work begins with: the task's commit, or the merge of what it needs."""
-    place = desk.directory_of(work.key)
-    workspace = place / "workspace"
-    cache = await desk.repositories.ensure(repository)
-    for each in work.changes:
-        await desk.repositories.bring(cache, each.change)
-    await open_workspace(cache, workspace, object_format(repository.commit))
-    merged = await merge(workspace, repository.commit, work.changes)
-    if merged.conflicts and not _can_resolve(work, tool):
-        raise MergeConflict(merged.conflicts, [each.name for each in work.changes])
-    branch = branch_of(work.task.task_id, work.spec.subtask_id, work.attempt)
-    await check_out(workspace, merged.commit, branch=branch)
-    _tell_start(merged, work, log)
-    if work.briefing.review and work.briefing.change:
-        file = place / "inputs" / CHANGE_FILE
-        await write_change(workspace, work.briefing.start, merged.commit, file)
-    await asyncio.to_thread(shutil.copyfile, workspace / ".git" / "index", place / "index")
-    taken: tuple[str, ...] = ()
-    if tool.agent:
-        taken = await asyncio.to_thread(strip, workspace, place / "kept", tool.agent_files)
-        for removed in taken:
-            log.write("node", f"taken out of the work tree: {removed}")
-    return Start(
-        cache=cache,
-        base=repository.commit,
-        commit=merged.commit,
-        index=place / "index",
-        kept=place / "kept",
-        taken=taken,
-        parents=merged.parents,
-        conflicts=merged.conflicts,
-    )
-
-
-def _can_resolve(work: Work, tool: BaseTool) -> bool:
-    return tool.agent and work.spec.settings.get("permission") != PermissionLevel.READ
-
-
-def _tell_start(merged: Merged, work: Work, log: LogWriter) -> None:
-    if work.changes:
-        names = ", ".join(each.name for each in work.changes)
-        log.write("node", f"begins with the changes of {names}: commit {merged.commit}")
-    for path in merged.conflicts:
-        log.write("node", f"to be resolved: {path}")
+    job = _job(work, desk, tool, place)
+    if work.task.repository is None:
+        return Prepared(replace(job, brief=Brief(task=task_words(work))))
+    start, brief = await begin(work.task.repository, work, desk, tool, log)
+    return Prepared(replace(job, brief=brief, changes=place / "changes"), start)
 
 
 def _make(place: Path) -> None:

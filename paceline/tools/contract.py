@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from paceline.errors import ToolError
 from paceline.tasks.model import ResultStatus, ToolState
+from paceline.tools.brief import Brief
 from paceline.tools.environment import build_environment
 from paceline.tools.events import Event, Final, Log, Text, ToolResult
 
@@ -65,10 +66,15 @@ class Job:
     """The words must stay on this machine; a tool that cannot promise it answers `denied`."""
     mark_file: Path | None = None
     """Where the mark of the job's processes is kept, for a node that starts after a crash."""
+    changes: Path | None = None
+    """Holds one file per earlier change that it begins with, `NAME.diff`."""
+    brief: Brief = field(default_factory=Brief)
+    """What an agent is told besides; see `prompt`."""
 
     def variables(self) -> dict[str, str]:
         """Answer the job as environment variables, for programs that are told so where to work."""
-        return {
+        changes = {"PACELINE_CHANGES": str(self.changes)} if self.changes else {}
+        return changes | {
             "PACELINE_TASK_ID": self.task_id,
             "PACELINE_SUBTASK": self.name,
             "PACELINE_SUBTASK_ID": self.subtask_id,

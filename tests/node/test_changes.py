@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from paceline.tasks.model import Outcome, Repository, RepositoryChange, ResultSt
 from paceline.tasks.queries_results import NamedChange
 from paceline.tools.contract import Job
 from paceline.tools.events import Event, Final, ToolResult
+from paceline.tools.prompt import compose
 from tests.node.desks import (
     MIB,
     Played,
@@ -44,13 +45,21 @@ class Bench:
         self._line = ""
 
     async def _play(self, job: Job) -> AsyncGenerator[Event, None]:
+        self.prompt = compose(job)
         child = await asyncio.create_subprocess_shell(
-            self._line, cwd=job.workspace, env=dict(job.environment)
+            self._line, cwd=job.workspace, env={**job.environment, **job.variables()}
         )
         await child.wait()
         yield Final(ToolResult(ResultStatus.OK))
 
-    def do(self, line: str, *changes: NamedChange, agent: bool = False, **fields: Any) -> Outcome:
+    def do(
+        self,
+        line: str,
+        *changes: NamedChange,
+        agent: bool = False,
+        words: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> Outcome:
         """Run a line as the tool `command`, or as what an agent does."""
         self._line = line
         self.work = replace(
@@ -63,6 +72,7 @@ class Bench:
             ),
             changes=changes,
         )
+        self.work = replace(self.work, spec=replace(self.work.spec, **(words or {})))
         return run(attempt(self.work, self.desk))
 
     def change(
@@ -315,6 +325,7 @@ def test_an_agent_resolves_it(conflict: tuple[Bench, NamedChange, NamedChange]) 
     assert git(clone, "show", "got:a.txt") == "both"
     assert git(clone, "show", "got:o.txt") == "o"
     assert "to be resolved: a.txt" in bench.log()
+    assert "leave no mark.\n- a.txt\n" in bench.prompt
 
 
 @pytest.mark.parametrize("line", ["echo x > c", "echo x >> a.txt"])
@@ -337,3 +348,45 @@ def test_a_bundle_of_another_repository_is_refused(tmp_path: Path) -> None:
     outcome = bench.do("true", wrong)
     assert outcome.status is ResultStatus.ERROR
     assert "of another repository" in outcome.text
+
+
+# --- what an agent is told ---
+
+
+def test_an_agent_is_told_where_its_work_stands(tmp_path: Path) -> None:
+    files = {**FILES, "AGENTS.md": "Use tabs.\n" + "x" * 20_000, "CONTRIBUTING.md": "Sign it.\n"}
+    bench = Bench(tmp_path, files)
+    first = bench.change("echo new > 'with space'; echo x >> a.txt", name="first")
+    line = 'cp "$PACELINE_CHANGES"/first.diff copied'
+    words = {"instructions": "Write the second half.", "name": "second"}
+    found = bench.change(line, first, agent=True, words=words)
+    prompt = bench.prompt
+    order = [
+        "Write the second half.",
+        "<task>\nDo it.\n</task>",
+        "its file AGENTS.md.",
+        "Use tabs.",
+        "[cut here]",
+        "its file CONTRIBUTING.md.",
+        'What "first" changed is in the files already.',
+        "2 files changed, 2 insertions(+)",
+    ]
+    places = [prompt.index(each) for each in order]
+    assert places == sorted(places)
+    assert len(prompt) < 20_000
+    clone = bench.fetched(found.change)
+    assert "+++ b/with space" in git(clone, "show", "got:copied")
+
+
+def test_a_convention_that_is_a_link_is_not_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("do not tell")
+    bench = Bench(tmp_path, FILES)
+    (bench.source / "real.md").write_text("x")
+    (bench.source / "AGENTS.md").symlink_to("real.md")
+    (bench.source / "CLAUDE.md").symlink_to(secret)
+    commit(bench.source, {})
+    bench.pinned = run(bench.desk.repositories.pin(bench.source))[0]
+    bench.do("true", agent=True)
+    assert "conventions" not in bench.prompt
+    assert bench.prompt == "Do it."
