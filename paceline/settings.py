@@ -24,7 +24,9 @@ DEFAULT_WEB_PORT = 7430
 TOKEN_LENGTH_MAX = PRESET_MAX
 JOIN_MAX = 64
 LABELS_MAX = 64
+DAILY_BUDGET_LIMIT_USD = 1_000_000.0
 
+Sandbox = Literal["auto", "require", "off"]
 Profile = Literal["wifi", "wired"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -40,6 +42,7 @@ _RANGES = {
 }
 _CHOICES = {
     "profile": ("wifi", "wired"),
+    "sandbox": ("auto", "require", "off"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("console", "json"),
 }
@@ -78,6 +81,11 @@ class NodeSettings:
     """Move what is in `data_dir` aside first and begin as a new node."""
     lease_ms: int = 10_000
     grace_ms: int = 2_000
+    daily_budget_usd: float = 0.0
+    """What attempts here may cost in a day (UTC) before no more begin that cost; 0 = no bound."""
+    sandbox: Sandbox = "auto"
+    """How agents are kept apart from this machine: `auto` = as well as the machine can, `require` =
+    in a sandbox or not at all, `off` = only by what they are told and given."""
     log_level: str = "info"
     log_format: str = "console"
 
@@ -169,6 +177,10 @@ def _check(settings: NodeSettings) -> None:
     for name, choices in _CHOICES.items():
         if getattr(settings, name) not in choices:
             raise InvalidSettings(f"{_option(name)} must be one of {', '.join(choices)}")
+    if not 0 <= settings.daily_budget_usd <= DAILY_BUDGET_LIMIT_USD:
+        raise InvalidSettings(
+            f"--daily-budget must be 0 (no bound) to {DAILY_BUDGET_LIMIT_USD:g} US dollars"
+        )
     if not _NAME.fullmatch(settings.name):
         raise InvalidSettings(
             f"--name {settings.name!r} will not do: letters, digits, '.', '_' and '-', at most 63"

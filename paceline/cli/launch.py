@@ -27,6 +27,7 @@ _VARIABLES = frozenset(
         "label",
         "token_file",
         "replace_after",
+        "daily_budget",
     )
 )
 
@@ -43,6 +44,7 @@ def arguments(settings: NodeSettings) -> list[str]:
     for name in ("lease_ms", "grace_ms", "log_level", "log_format"):
         said += [_option(name), str(getattr(settings, name))]
     said += ["--replace-after", str(settings.replace_after_s)]
+    said += ["--daily-budget", str(settings.daily_budget_usd), "--sandbox", settings.sandbox]
     for address in settings.join:
         said += ["--join", address]
     for key, value in settings.labels.items():

@@ -62,6 +62,18 @@ def setting(*names: str, **attributes: Any) -> Callable[[F], F]:
 )
 @setting("--lease-ms", type=int, help="How long a silent worker keeps its work (10000).")
 @setting("--grace-ms", type=int, help="What is waited beyond the lease (2000).")
+@setting(
+    "--daily-budget",
+    "daily_budget_usd",
+    type=float,
+    metavar="USD",
+    help="What attempts here may cost in a day (default: no bound).",
+)
+@setting(
+    "--sandbox",
+    type=click.Choice(["auto", "require", "off"]),
+    help="How agents are kept apart from this machine (default auto).",
+)
 @setting("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @setting("--log-format", type=click.Choice(["console", "json"]))
 @click.option(

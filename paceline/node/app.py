@@ -300,6 +300,7 @@ class Node:
             clock=self._clock,
             live_members=self._live_members,
             secrets=self._secrets(),
+            settings=settings,
             level=self._level.now,
             meter=self._meters.outcome,
         )
@@ -660,6 +661,7 @@ class Node:
                 "machine": platform.machine(),
                 "python": platform.python_version(),
                 INFO_KEY: str(NEWEST_LEVEL),
+                **self._workshop.info,
             },
             "version": __version__,
         }

@@ -21,12 +21,12 @@ from typing import Any, TypeVar
 
 import structlog
 
-from paceline.codec import decode, encode
-from paceline.errors import InputError, PacelineError, ProtocolError, TimedOut, ToolError
+from paceline.errors import InputError, PacelineError, TimedOut, ToolError
 from paceline.node.assessment import assess, is_judged
 from paceline.node.briefed import as_review
 from paceline.node.change_merge import MergeConflict
 from paceline.node.collection import collect
+from paceline.node.conclusion import conclude
 from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
 from paceline.node.harvest import Unfit, harvest
@@ -44,9 +44,6 @@ logger = structlog.get_logger(__name__)
 
 PREPARE_TIMEOUT_S = 1800.0
 """For inputs and repository to come here over the network."""
-
-OUTCOME_LIMIT_BYTES = 64 * 1024
-"""Of a tool's result, encoded, without its output."""
 
 OVERTIME_S = 30.0
 """A tool ends itself when its time is up; one that does not is ended after so much more."""
@@ -196,28 +193,4 @@ async def _run(tool: BaseTool, job: Job, transcript: Transcript) -> Outcome:
         raise ToolError(f"the tool {tool.name} broke: {type(error).__name__}: {error}") from error
     finally:
         transcript.end()
-    return _outcome(transcript, tool)
-
-
-def _outcome(transcript: Transcript, tool: BaseTool) -> Outcome:
-    result = transcript.result
-    if result is None:
-        raise ToolError(f"the tool {tool.name} ended without a result")
-    outcome = Outcome(
-        result.status,
-        transcript.text,
-        exit_code=result.exit_code,
-        usage=transcript.usage,
-        cost_usd=result.cost_usd,
-        session=result.session,
-        retryable_after_ms=result.retryable_after_ms,
-        details=dict(result.details),
-    )
-    try:  # what cannot be sent must not get as far as the outbox
-        data = encode(outcome)
-        if len(data) <= OUTCOME_LIMIT_BYTES:
-            return decode(Outcome, data)
-        reason = f"it has {len(data)} bytes"
-    except (TypeError, ValueError, OverflowError, ProtocolError) as error:
-        reason = str(error)
-    raise ToolError(f"the result of the tool {tool.name} cannot be taken: {reason}")
+    return conclude(transcript, tool)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from paceline.clock import Clock
 from paceline.ids import NodeId
@@ -20,6 +21,11 @@ OUTPUT_LIMIT_BYTES = 1024 * 1024 * 1024
 
 MUST_CHANGE, KEEP_CHANGES = "must_change", "keep_changes"
 """In a subtask's settings. `keep_changes: false` leaves behind what it changes."""
+
+
+BUDGET = "budget_usd"
+LEAST_BUDGET_USD = 0.000_001
+"""Agents take no budget of nothing. None begins without one: see `queries_usage.overspent`."""
 
 
 def _always() -> bool:
@@ -44,6 +50,8 @@ class Work:
     changes: tuple[NamedChange, ...] = ()
     submitted: SubtaskSpec | None = None
     briefing: Briefing = field(default_factory=Briefing)
+    budget_usd: float | None = None
+    """What the task may still cost; None = no bound."""
 
     @property
     def asked(self) -> SubtaskSpec:
@@ -54,6 +62,15 @@ class Work:
     def key(self) -> LogKey:
         """Answer the name of its log."""
         return LogKey(self.spec.subtask_id, self.attempt, self.token)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Answer the subtask's settings, its budget being no more than the task has left."""
+        if self.budget_usd is None:
+            return self.spec.settings
+        own = self.spec.settings.get(BUDGET)
+        most = min(own, self.budget_usd) if isinstance(own, int | float) else self.budget_usd
+        return {**self.spec.settings, BUDGET: max(most, LEAST_BUDGET_USD)}
 
     @property
     def must_change(self) -> bool:

@@ -45,4 +45,5 @@ class Explaining:
             (task_id,),
         )
         found = (unblocked_subtask(self._connection, row[0]) for row in pending.fetchall())
-        return {each.subtask_id: as_ready(each) for each in found if each is not None}
+        held = self._planning.hold(as_ready(each) for each in found if each is not None)
+        return {each.subtask_id: each for each in held}

@@ -1,18 +1,20 @@
 """The picture that the planner is shown: the replicated state, the vitals, and the time."""
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from paceline.clock import Clock
 from paceline.ids import NodeId
 from paceline.node.vitals import VitalsTable
-from paceline.tasks import queries
+from paceline.tasks import queries, queries_usage
 from paceline.tasks.model import ResultStatus
 from paceline.tasks.peer_review import reviewers
 from paceline.tasks.queries_work import ActiveAttempt as StoredAttempt
 from paceline.tasks.queries_work import ReadySubtask as StoredSubtask
-from paceline.tasks.queries_workers import registered_workers
+from paceline.tasks.queries_workers import RegisteredWorker, registered_workers
+from paceline.tasks.throttles import Throttle, throttles
 from paceline.tasks.view import (
     ActiveAttempt,
     PlanningSettings,
@@ -23,6 +25,10 @@ from paceline.tasks.view import (
 
 NODES_FAULT = frozenset({ResultStatus.ERROR, ResultStatus.AUTH})
 """Results that say more about the node than about the work."""
+
+
+DAILY_BUDGET_KEY = "daily_budget_usd"
+"""In what a worker says of itself when it registers: what its attempts may cost in a day."""
 
 
 class Planning:
@@ -50,10 +56,10 @@ class Planning:
         """Answer the picture of now. `leading_since_ms` is on the monotonic clock."""
         now_ms = self._clock.now_ms()
         active = tuple(map(_active, queries.active_attempts(self._connection)))
-        ready = tuple(map(as_ready, queries.ready_subtasks(self._connection, now_ms)))
+        ready = self.hold(map(as_ready, queries.ready_subtasks(self._connection, now_ms)))
         return PlanningView(
             now_ms=now_ms,
-            workers=tuple(self._workers(leading_since_ms)),
+            workers=tuple(self._workers(leading_since_ms, now_ms)),
             ready=self._with_turns(ready, active),
             active=active,
             applied_index=applied_index,
@@ -82,8 +88,22 @@ class Planning:
         """Answer when the next back-off ends, on the wall clock; None if nothing waits for one."""
         return queries.next_ready_ms(self._connection, self._clock.now_ms())
 
-    def _workers(self, leading_since_ms: int) -> Iterable[WorkerView]:
+    def hold(self, ready: Iterable[ReadySubtask]) -> tuple[ReadySubtask, ...]:
+        """Answer the same, those of tasks held back that have cost what they may cost."""
+        over = queries_usage.overspent(self._connection)
+        if not over:
+            return tuple(ready)
+        return tuple(
+            replace(each, held=over[each.task_id].reason) if each.task_id in over else each
+            for each in ready
+        )
+
+    def _workers(self, leading_since_ms: int, now_ms: int) -> Iterable[WorkerView]:
         trusted = self._trusted()
+        resting = defaultdict[str, dict[str, Throttle]](dict)
+        for each in throttles(self._connection, now_ms):
+            resting[each.node_id][each.tool] = each
+        spent = queries_usage.spent_today(self._connection, now_ms)
         leading_ms = self._clock.monotonic_ms() - leading_since_ms
         for worker in registered_workers(self._connection):
             node_id = worker.node_id
@@ -101,6 +121,8 @@ class Planning:
                 silent_ms=leading_ms if silent_ms is None else min(silent_ms, leading_ms),
                 dead=heard.dead if heard else False,
                 restart_index=heard.restart_index if heard else 0,
+                throttled=resting.get(node_id, {}),
+                money=_money(worker, spent.get(node_id, 0.0)),
             )
 
 
@@ -120,7 +142,7 @@ def as_ready(stored: StoredSubtask) -> ReadySubtask:
         failed_nodes=frozenset(
             tried.node_id for tried in stored.tried if tried.result_status in NODES_FAULT
         ),
-        throttled_until_ms=_throttled(stored),
+        session_on="" if stored.reviewed else stored.session_on,
         waiting_since_ms=stored.waiting_since_ms,
         not_before_ms=stored.not_before_ms,
         commit=stored.repository.commit if stored.repository else "",
@@ -129,13 +151,12 @@ def as_ready(stored: StoredSubtask) -> ReadySubtask:
     )
 
 
-def _throttled(stored: StoredSubtask) -> dict[tuple[str, str], int]:
-    """Answer until when a provider's limit holds, by node and tool that ran into one."""
-    return {
-        (tried.node_id, tried.tool): tried.finished_at_ms + tried.retryable_after_ms
-        for tried in stored.tried
-        if tried.result_status is ResultStatus.QUOTA and tried.retryable_after_ms is not None
-    }
+def _money(worker: RegisteredWorker, spent_usd: float) -> str:
+    """Answer why a worker takes no work that costs something, by its own daily budget."""
+    budget_usd = float(worker.system_info.get(DAILY_BUDGET_KEY, 0))
+    if not budget_usd or spent_usd < budget_usd:
+        return ""
+    return f"its budget of {budget_usd:g} USD for today (UTC) is spent: {spent_usd:.4g} USD"
 
 
 def _active(stored: StoredAttempt) -> ActiveAttempt:

@@ -101,7 +101,7 @@ def _job(work: Work, desk: Desk, tool: BaseTool, place: Path) -> Job:
         ),
         timeout_s=spec.timeout_s,
         idle_timeout_s=_idle_timeout_s(work.spec.settings, tool),
-        settings=spec.settings,
+        settings=work.settings,
         must_change=work.must_change,
         sensitive=work.sensitive,
         mark_file=place / "run.mark",

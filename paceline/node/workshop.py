@@ -29,6 +29,7 @@ from paceline.node.desk import Desk, Work
 from paceline.node.logs import LogStore
 from paceline.node.meters import OutcomeMeter, unmetered
 from paceline.node.outbox import Outbox
+from paceline.node.planning import DAILY_BUDGET_KEY
 from paceline.node.proposals import Proposals
 from paceline.node.redaction import Redactor
 from paceline.node.repository import Repositories
@@ -36,7 +37,8 @@ from paceline.node.sharing import Sharing
 from paceline.node.transport import Transport
 from paceline.node.vitals import Lease
 from paceline.node.worker import Assignment, Worker
-from paceline.tasks import queries
+from paceline.settings import NodeSettings
+from paceline.tasks import queries, queries_usage
 from paceline.tasks.model import Outcome, ToolState
 from paceline.tasks.queries_quality import briefing
 from paceline.tasks.queries_results import NamedChange, starting_points
@@ -83,6 +85,7 @@ def _work(connection: sqlite3.Connection, given: Assignment) -> Work:
         changes=changes,
         submitted=asked,
         briefing=known,
+        budget_usd=queries_usage.remaining(connection, given.task_id),
     )
 
 
@@ -99,6 +102,7 @@ class Workshop:
         clock: Clock,
         live_members: Callable[[], Collection[NodeId]],
         secrets: Iterable[str],
+        settings: NodeSettings,
         level: Callable[[], int],
         meter: OutcomeMeter = unmetered,
     ) -> None:
@@ -109,6 +113,7 @@ class Workshop:
         self._node_id = node_id
         self._meter = meter
         self._data_dir = data_dir
+        self._settings = settings
         self.redactor = Redactor(secrets)
         self.logs = LogStore(
             directory=data_dir.directory("logs"), clock=clock, redactor=self.redactor
@@ -142,6 +147,12 @@ class Workshop:
             clock=clock,
             carries_changes=lambda: level() >= CHANGES_LEVEL,
         )
+
+    @property
+    def info(self) -> dict[str, str]:
+        """Answer what others should know of the work here, for `RegisterWorker.system_info`."""
+        budget_usd = self._settings.daily_budget_usd
+        return {DAILY_BUDGET_KEY: f"{budget_usd:g}"} if budget_usd else {}
 
     async def sweep(self) -> None:
         """End what a former process of this node left running, and clear its directories."""

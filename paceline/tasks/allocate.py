@@ -13,15 +13,18 @@ refusal has its reason in words for `paceline explain`. Of the workers that are 
   free slots, because what was placed a moment ago does not show in a heartbeat yet.
 * privacy: 10, the requirement being met.
 
-Equal scores are decided by where the repository's data already is, then by free slots, then by the
-node id, so that the same view always gives the same plan.
+Equal scores are decided by where a session of the subtask can go on, then by where the repository's
+data already is, then by free slots, then by the node id, so that the same view always gives the
+same plan.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from paceline.tasks.documents import iso
 from paceline.tasks.model import Privacy, ToolState, WorkerStatus
 from paceline.tasks.phases import FIT_WORKER
+from paceline.tasks.throttles import Throttle
 from paceline.tasks.view import (
     ActiveAttempt,
     PlanningSettings,
@@ -34,7 +37,7 @@ TOOL_WEIGHT, RESOURCE_WEIGHT, PRIVACY_WEIGHT = 0.5, 0.3, 0.2
 CPU_SHARE, MEMORY_SHARE, DISK_SHARE = 0.4, 0.4, 0.2
 FULL_SCORE = 10.0
 
-Rank = tuple[float, bool, int, str]
+Rank = tuple[float, bool, bool, int, str]
 """What workers are compared by, the least first: see `rank`."""
 
 
@@ -46,10 +49,10 @@ class Requirements:
     privacy: Privacy = Privacy.NORMAL
     labels: tuple[tuple[str, str], ...] = ()
     failed_nodes: frozenset[str] = frozenset()
-    throttled: frozenset[tuple[str, str]] = frozenset()
-    """(node, tool) where a provider's limit holds this subtask back."""
     avoid_tool: str = ""
     avoid_node: str = ""
+    session_on: str = ""
+    """The node that has a session to go on with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class Verdict:
     privacy_score: float = 0.0
     score: float = 0.0
     cached: bool = False
+    resumes: bool = False
+    """A session of an earlier attempt can go on there."""
     free_slots: int = 0
     passing: bool = False
     """Refused only for want of a slot: it could do the work when something there has ended."""
@@ -88,18 +93,16 @@ class Load:
         self.by_tool[tool] = self.by_tool.get(tool, 0) + 1
 
 
-def requirements(subtask: ReadySubtask, now_ms: int) -> Requirements:
-    """Answer what allocation asks of the subtask at that time."""
+def requirements(subtask: ReadySubtask) -> Requirements:
+    """Answer what allocation asks of the subtask."""
     return Requirements(
         tools=subtask.tools,
         privacy=subtask.privacy,
         labels=tuple(sorted(subtask.labels.items())) if subtask.labels else (),
         failed_nodes=subtask.failed_nodes,
-        throttled=frozenset(
-            where for where, until_ms in subtask.throttled_until_ms.items() if until_ms > now_ms
-        ),
         avoid_tool=subtask.avoid_tool,
         avoid_node=subtask.avoid_node,
+        session_on=subtask.session_on,
     )
 
 
@@ -174,7 +177,8 @@ class Candidate:
         if tool is None:
             return None
         score = self._score(tool, free)
-        return (-score, not cached, -free, self.worker.node_id), tool.name, score
+        elsewhere = self.worker.node_id != self._wanted.session_on
+        return (-score, elsewhere, not cached, -free, self.worker.node_id), tool.name, score
 
     def _free_tool(self, load: Load) -> ToolState | None:
         for tool in self._tools:
@@ -199,6 +203,7 @@ class Candidate:
             privacy_score=FULL_SCORE,
             score=self._score(tool, free),
             cached=cached,
+            resumes=self.worker.node_id == self._wanted.session_on,
             free_slots=free,
         )
 
@@ -294,7 +299,7 @@ def _usable_tools(
     wished = [here[name] for name in wanted.tools if name in here]
     if not wished:
         return (), f"has none of the tools {', '.join(wanted.tools)}"
-    troubles = {tool.name: _trouble(tool, worker, wanted) for tool in wished}
+    troubles = {tool.name: _trouble(tool, worker, settings.local_tools) for tool in wished}
     healthy = [tool for tool in wished if not troubles[tool.name]]
     if not healthy:
         return (), "; ".join(f"{name}: {trouble}" for name, trouble in troubles.items())
@@ -307,12 +312,21 @@ def _usable_tools(
     return tuple(healthy), ""
 
 
-def _trouble(tool: ToolState, worker: WorkerView, wanted: Requirements) -> str:
+def _trouble(tool: ToolState, worker: WorkerView, free: frozenset[str]) -> str:
     if not tool.healthy:
         return tool.reason or "not healthy"
-    if (worker.node_id, tool.name) in wanted.throttled:
-        return "its provider's limit was reached"
+    if throttle := worker.throttled.get(tool.name):
+        return _resting(throttle)
+    if worker.money and tool.name not in free:
+        return worker.money
     return ""
+
+
+def _resting(throttle: Throttle) -> str:
+    kind = {"credit": "its provider has no credit left for it", "usage": "its allowance is used up"}
+    why = kind.get(throttle.kind, "its provider's limit was reached")
+    guess = " (the provider did not say until when)" if throttle.assumed else ""
+    return f"throttled until {iso(throttle.until_ms)}: {why}{guess}"
 
 
 def _distrust(worker: WorkerView, wanted: Requirements) -> str:

@@ -13,6 +13,7 @@ judged, one verdict per node:
     turn          a node could take it; others go first, or the next plan is about to place it
     slot          nodes could take it when something there has ended
     node          no node can take it as things are
+    budget        its task has cost what it may cost
     review        another agent looks at its work, or is to
     person        it, or its task, waits for a decision
 """
@@ -97,6 +98,8 @@ class Explainer:
         if not self._quorum:
             reason = "no majority of the voters answers: nothing is given out until one does"
             return Answer("quorum", reason, verdicts)
+        if ready.held:
+            return Answer("budget", ready.held, verdicts)
         if delay_ms > 0:
             again = f"attempt {ready.attempt} begins in {delay_ms / 1000:.1f} s at the earliest"
             return Answer("back_off", f"an earlier attempt failed; {again}", verdicts)

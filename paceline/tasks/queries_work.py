@@ -71,6 +71,8 @@ class ReadySubtask:
     reviewed: Tried | None = None
     """The attempt whose work is to be reviewed; None where the work itself is to be done."""
     avoid_tool: str = ""
+    session_on: str = ""
+    """The node with the session of the last attempt at the work itself, if it left one."""
     """Not to be used where there is another: a person rejected what came of it."""
 
     @property
@@ -270,6 +272,7 @@ def _ready(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask
         tried=_tried(connection, number) if attempts else (),
         repository=_repository(repository),
         avoid_tool=_avoid_tool(connection, number) if attempts else "",
+        session_on=_session_on(connection, number) if attempts else "",
     )
 
 
@@ -280,6 +283,16 @@ def _review(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtas
     ).fetchone()
     (reviewed,) = (each for each in ready.tried if each.attempt == author)
     return replace(ready, reviewed=reviewed, avoid_tool=reviewed.tool)
+
+
+def _session_on(connection: sqlite3.Connection, subtask_no: int) -> str:
+    row = connection.execute(
+        "SELECT a.node_id, a.session FROM attempts a"
+        " LEFT JOIN reviews r ON r.subtask_no = a.subtask_no AND r.attempt = a.attempt"
+        " WHERE a.subtask_no = ? AND r.attempt IS NULL ORDER BY a.attempt DESC LIMIT 1",
+        (subtask_no,),
+    ).fetchone()
+    return str(row[0]) if row and row[1] else ""
 
 
 def _avoid_tool(connection: sqlite3.Connection, subtask_no: int) -> str:
@@ -296,8 +309,16 @@ def _tried(connection: sqlite3.Connection, subtask_no: int) -> tuple[Tried, ...]
         (subtask_no,),
     )
     return tuple(
-        Tried(attempt, node_id, tool, AttemptStatus(status), _result_status(result), *rest)
-        for attempt, node_id, tool, status, result, *rest in found
+        Tried(
+            attempt,
+            node_id,
+            tool,
+            AttemptStatus(status),
+            _result_status(result),
+            finished_ms,
+            pause_ms,
+        )
+        for attempt, node_id, tool, status, result, finished_ms, pause_ms in found
     )
 
 

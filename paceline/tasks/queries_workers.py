@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from paceline.tasks.model import ToolState, WorkerStatus
@@ -18,12 +18,13 @@ class RegisteredWorker:
     slots: int
     labels: dict[str, str]
     tools: tuple[ToolState, ...]
+    system_info: dict[str, str] = field(default_factory=dict)
 
 
 def registered_workers(connection: sqlite3.Connection) -> list[RegisteredWorker]:
     """Answer all registered workers, by id."""
     found = connection.execute(
-        "SELECT worker_id, machine_name, status, slots, labels, available_tools"
+        "SELECT worker_id, machine_name, status, slots, labels, available_tools, system_info"
         " FROM workers ORDER BY worker_id"
     )
     return [
@@ -34,8 +35,9 @@ def registered_workers(connection: sqlite3.Connection) -> list[RegisteredWorker]
             slots,
             json.loads(labels),
             tuple(_tool(tool) for tool in json.loads(tools)),
+            json.loads(info),
         )
-        for node_id, name, status, slots, labels, tools in found
+        for node_id, name, status, slots, labels, tools, info in found
     ]
 
 

@@ -81,7 +81,7 @@ def why(view: PlanningView, ready: ReadySubtask) -> list[Verdict]:
     held = by_node(view.active)
     holders = _holders(view).get(ready.commit, set())
     verdicts = []
-    for candidate in candidates(view.workers, requirements(ready, view.now_ms), view.settings):
+    for candidate in candidates(view.workers, requirements(ready), view.settings):
         node_id = candidate.worker.node_id
         load = load_of(held.get(node_id, []))
         verdicts.append(candidate.verdict(load, cached=node_id in holders))
@@ -107,20 +107,20 @@ def next_wakeup_ms(view: PlanningView) -> int | None:
     return min(moments, default=None)
 
 
-def _verdict_order(verdict: Verdict) -> tuple[bool, float, bool, int, str]:
+def _verdict_order(verdict: Verdict) -> tuple[bool, float, bool, bool, int, str]:
     eligible = verdict.eligible
     score, free = (-verdict.score, -verdict.free_slots) if eligible else (0.0, 0)
-    return not eligible, score, not verdict.cached, free, verdict.node_id
+    return not eligible, score, not verdict.resumes, not verdict.cached, free, verdict.node_id
 
 
 def _subtask_moments(subtask: ReadySubtask, now_ms: int) -> Iterable[int]:
     if subtask.not_before_ms > now_ms:
-        return (subtask.not_before_ms,)
-    return (until_ms for until_ms in subtask.throttled_until_ms.values() if until_ms > now_ms)
+        yield subtask.not_before_ms
 
 
 def _worker_moments(worker: WorkerView, holds: bool, view: PlanningView) -> Iterable[int]:
     settings = view.settings
+    yield from (each.until_ms for each in worker.throttled.values() if each.until_ms > view.now_ms)
     if not worker.dead:
         offline_in = settings.alive_ms + 1 - worker.silent_ms
         if offline_in > 0 and worker.status != WorkerStatus.OFFLINE:
@@ -231,7 +231,7 @@ class _Board:
         """Take a slot of the best worker for the subtask, or answer None if there is none."""
         # A commit that nobody has sets no two subtasks apart.
         commit = subtask.commit if subtask.commit in self._holders else ""
-        heap = self._heap(requirements(subtask, self._view.now_ms), commit)
+        heap = self._heap(requirements(subtask), commit)
         item = self._best(heap, commit)
         if item is None:
             return None
@@ -290,7 +290,9 @@ def _in_order(view: PlanningView) -> list[ReadySubtask]:
     waiting = {
         subtask.subtask_id: subtask
         for subtask in view.ready
-        if subtask.not_before_ms <= view.now_ms and subtask.subtask_id not in active
+        if subtask.not_before_ms <= view.now_ms
+        and subtask.subtask_id not in active
+        and not subtask.held
     }
     levels = sorted({subtask.task_priority for subtask in waiting.values()})
     queues: dict[tuple[int, str], list[ReadySubtask]] = {}

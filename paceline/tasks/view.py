@@ -17,6 +17,7 @@ from paceline.tasks.model import (
     Vitals,
     WorkerStatus,
 )
+from paceline.tasks.throttles import Throttle
 
 LOCAL_TOOLS = frozenset({"command", "ollama"})
 """Tools that keep what they are given on the machine: the only ones for sensitive work."""
@@ -60,6 +61,8 @@ class WorkerView:
     `silent_ms` counts from the last heartbeat or from when this node began to lead, whichever was
     later. `dead`: its process is proven gone. `restart_index`: attempts with a token up to it were
     given to an earlier process of this worker; 0 as long as this leader has seen only one.
+    `throttled`: by tool, the providers' limits that hold there now. `money`: why it takes no work
+    that costs something; empty = it does.
     """
 
     node_id: str
@@ -73,6 +76,8 @@ class WorkerView:
     silent_ms: int = 0
     dead: bool = False
     restart_index: int = 0
+    throttled: Mapping[str, Throttle] = field(default_factory=dict)
+    money: str = ""
 
     @property
     def slots_now(self) -> int:
@@ -109,14 +114,14 @@ class ReadySubtask:
 
     `attempt` is the number that its next attempt will have. `privacy` is the effective one: the
     subtask's own, or else its task's. `failed_nodes`: where an earlier attempt ended for the node's
-    sake. `throttled_until_ms`: by (node, tool), until when a provider's limit holds that this
-    subtask ran into. `waiting_since_ms`: when it became ready; None, where that is not known, means
+    sake. `session_on`: the node that has a session of its last attempt, which another can go on
+    with. `waiting_since_ms`: when it became ready; None, where that is not known, means
     that it does not age. `not_before_ms`: when its back-off ends. `position`: its place in the
     task, the view's order standing in where all are 0. `served`: the highest token that any subtask
     of its task ever had (0 = none), so that tasks of one priority take turns even when slots free
     one by one. `commit`: the repository state that it starts from. `avoid_tool`: not to be used
     where there is another, nor, where there is none, `avoid_node`: so a review is another's than
-    the author's.
+    the author's. `held`: why it may not begin wherever it fits (its task's budget is spent).
     """
 
     subtask_id: str
@@ -129,7 +134,7 @@ class ReadySubtask:
     privacy: Privacy = Privacy.NORMAL
     labels: Mapping[str, str] = field(default_factory=dict)
     failed_nodes: frozenset[str] = frozenset()
-    throttled_until_ms: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    session_on: str = ""
     waiting_since_ms: int | None = None
     not_before_ms: int = 0
     position: int = 0
@@ -137,6 +142,7 @@ class ReadySubtask:
     commit: str = ""
     avoid_tool: str = ""
     avoid_node: str = ""
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)

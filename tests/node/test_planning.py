@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paceline.ids import fingerprint
-from paceline.node.planning import Planning
+from paceline.node.planning import DAILY_BUDGET_KEY, Planning
 from paceline.node.vitals import VitalsTable
 from paceline.tasks import queries_members
 from paceline.tasks.commands import (
@@ -17,15 +17,25 @@ from paceline.tasks.commands import (
     FoundCluster,
     Placement,
     RevokeMember,
+    SetBudget,
     SubmitTask,
     TrustMember,
 )
 from paceline.tasks.machine import TaskMachine
-from paceline.tasks.model import Privacy, Resources, TaskSpec, ToolState, Vitals
+from paceline.tasks.model import (
+    Outcome,
+    Privacy,
+    Resources,
+    ResultStatus,
+    TaskSpec,
+    ToolState,
+    Vitals,
+)
 from paceline.tasks.schedule import plan
-from paceline.tasks.view import PlanningSettings, ReadySubtask
+from paceline.tasks.view import PlanningSettings, PlanningView, ReadySubtask
 from tests.clocks import ManualClock
 from tests.tasks.entries import FAILED, OK, START_MS, Driver, subtask
+from tests.tasks.entries import worker as worker_entry
 
 A, B = fingerprint(b"a"), fingerprint(b"b")
 
@@ -146,3 +156,52 @@ def test_a_task_that_was_just_served_is_last(leader: Leader) -> None:
     assert (found["1.1"].served, found["2.0"].served) == (token, 0)
     leader.drive(FinishAttempt(AttemptRef("1.0", 1, token), A, OK))
     assert ready(leader)["1.1"].served == token, "though nothing of it runs now"
+
+
+# --- limits and money -----------------------------------------------------------------------------
+
+
+def picture(leader: Leader) -> PlanningView:
+    return leader.planning.view(leading_since_ms=leader.clock.monotonic_ms(), applied_index=99)
+
+
+def finish(leader: Leader, subtask_id: str, node_id: str, outcome: Outcome) -> None:
+    leader.drive(Allocate((Placement(subtask_id, 1, node_id, "command"),)))
+    ref = AttemptRef(subtask_id, 1, leader.drive.log.index)
+    leader.drive(FinishAttempt(ref, node_id, outcome))
+
+
+def test_a_limit_that_one_subtask_met_keeps_all_from_there(leader: Leader) -> None:
+    leader.submit(1, Privacy.NORMAL)
+    finish(leader, "1.0", A, Outcome(ResultStatus.QUOTA, "", retryable_after_ms=60_000))
+    assert leader.chosen() == {B}, "the refused one and those that have not tried, at once"
+    for worker in picture(leader).workers:
+        assert set(worker.throttled) == ({"command"} if worker.node_id == A else set())
+    leader.submit(2, Privacy.NORMAL)
+    leader.clock.advance(61_000)
+    assert A in leader.chosen()
+
+
+def test_a_task_without_money_is_held_and_the_others_go_on(leader: Leader) -> None:
+    subtasks = (subtask("dear"), subtask("waits"))
+    leader.drive(SubmitTask(TaskSpec("t", "", "plan", subtasks, budget_usd=0.5), ""))
+    finish(leader, "dear", A, Outcome(ResultStatus.OK, cost_usd=0.5))
+    leader.submit(1, Privacy.NORMAL)
+    held = {each.subtask_id: each.held for each in picture(leader).ready}
+    assert held["waits"].startswith("its task has cost 0.5 USD of its budget of 0.5 USD")
+    assert held["1.0"] == ""
+    leader.chosen()
+    assert leader.drive.status("waits") == "pending"
+    leader.drive(SetBudget("t", 1.0))
+    leader.chosen()
+    assert leader.drive.status("waits") == "allocated"
+
+
+def test_a_node_that_has_spent_its_day_takes_nothing_that_costs(leader: Leader) -> None:
+    leader.drive(worker_entry(A, system_info={DAILY_BUDGET_KEY: "2"}))
+    leader.submit(1, Privacy.NORMAL)
+    finish(leader, "1.0", A, Outcome(ResultStatus.OK, cost_usd=2.5))
+    money = {each.node_id: each.money for each in picture(leader).workers}
+    assert money == {A: "its budget of 2 USD for today (UTC) is spent: 2.5 USD", B: ""}
+    leader.clock.advance(24 * 3600 * 1000)
+    assert picture(leader).workers[0].money == picture(leader).workers[1].money == ""

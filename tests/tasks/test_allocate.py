@@ -6,6 +6,7 @@ from paceline.tasks.allocate import resource_score, tool_score, total_score
 from paceline.tasks.commands import Allocate, Placement
 from paceline.tasks.model import Privacy, Resources, ToolState, WorkerStatus
 from paceline.tasks.schedule import Verdict, plan, why
+from paceline.tasks.throttles import Throttle
 from paceline.tasks.view import ActiveAttempt, PlanningSettings, ReadySubtask, WorkerView
 from tests.tasks.planning import NOW_MS, active, ready, view, worker
 
@@ -33,9 +34,14 @@ REFUSED = [
     ),
     (worker("n", tools=SICK), ready("s", tools="ollama"), "ollama: connection refused"),
     (
-        worker("n", tools="codex"),
-        ready("s", tools="codex", throttled_until_ms={("n", "codex"): NOW_MS + 1}),
-        "codex: its provider's limit was reached",
+        worker("n", tools="codex", throttled={"codex": Throttle("n", "codex", NOW_MS + 1)}),
+        ready("s", tools="codex"),
+        "codex: throttled until 1970-01-01T00:16:40.001Z: its provider's limit was reached",
+    ),
+    (
+        worker("n", tools="codex command", money="its budget for today is spent"),
+        ready("s", tools="codex"),
+        "codex: its budget for today is spent",
     ),
     (
         worker("n", tools="codex ollama"),
@@ -106,9 +112,22 @@ def test_limits_are_not_yet_passed_where_they_are_met() -> None:
     assert judge(worker("n", resources=full, silent_ms=2_000), ready("s")).eligible
 
 
-def test_a_provider_s_limit_ends() -> None:
-    wanted = ready("s", tools="codex", throttled_until_ms={("n", "codex"): NOW_MS})
-    assert judge(worker("n", tools="codex"), wanted).eligible
+def test_one_throttled_tool_leaves_the_others() -> None:
+    throttled = {"codex": Throttle("n", "codex", NOW_MS + 1)}
+    here = worker("n", tools="codex qwen", throttled=throttled)
+    assert judge(here, ready("s", tools="codex qwen")).tool == "qwen"
+
+
+def test_where_money_is_spent_what_costs_nothing_goes_on() -> None:
+    here = worker("n", tools="codex ollama", money="spent")
+    assert judge(here, ready("s", tools="codex ollama")).tool == "ollama"
+
+
+def test_a_session_decides_between_equals() -> None:
+    at_b = ready("s", session_on="b")
+    found = plan(view(worker("a", caches=("c",)), worker("b"), at_b))
+    assert found == [Allocate((Placement("s", 1, "b", "command", 10.0),))]
+    assert why(view(worker("a"), worker("b"), at_b), at_b)[0].resumes
 
 
 def test_a_busy_worker_may_have_slots_again() -> None:

@@ -23,6 +23,7 @@ from paceline.tasks.schedule import (
     next_wakeup_ms,
     plan,
 )
+from paceline.tasks.throttles import Throttle
 from tests.tasks.planning import NOW_MS, active, ready, view, worker
 
 MINUTE_MS = 60_000
@@ -317,7 +318,7 @@ def test_a_status_that_follows_is_a_legal_change() -> None:
         ((worker("n", status=OFFLINE, silent_ms=500), active("s", "n")), 11_500),
         ((ready("s", not_before_ms=NOW_MS + 70), worker("n")), 70),
         ((ready("s", not_before_ms=NOW_MS),), None),
-        ((ready("s", throttled_until_ms={("n", "a"): NOW_MS + 9, ("n", "b"): NOW_MS}),), 9),
+        ((worker("n", silent_ms=2_001, throttled={"a": Throttle("n", "a", NOW_MS + 9)}),), 9),
     ],
 )
 def test_time_calls_for_a_plan_when_something_ends(

@@ -16,6 +16,7 @@ from paceline.tasks.commands import (
 )
 from paceline.tasks.model import AttemptStatus, Privacy, Resources, ToolState, WorkerStatus
 from paceline.tasks.schedule import Verdict, plan, why
+from paceline.tasks.throttles import Throttle
 from paceline.tasks.view import (
     ActiveAttempt,
     PlanningSettings,
@@ -50,6 +51,12 @@ workers = st.builds(
     silent_ms=st.sampled_from([0, 0, 0, 0, 100, 2_000, 2_001, 12_000]),
     dead=st.sampled_from([False] * 7 + [True]),
     labels=LABELS,
+    throttled=st.dictionaries(
+        st.sampled_from(TOOLS),
+        st.just(Throttle("", "", NOW_MS + 1)),
+        max_size=1,
+    ),
+    money=st.sampled_from([""] * 7 + ["spent"]),
 )
 subtasks = st.builds(
     ReadySubtask,
@@ -63,11 +70,8 @@ subtasks = st.builds(
     privacy=st.sampled_from([Privacy.NORMAL] * 3 + [*Privacy]),
     labels=LABELS,
     failed_nodes=st.sets(st.sampled_from(NODES), max_size=1).map(frozenset),
-    throttled_until_ms=st.dictionaries(
-        st.tuples(st.sampled_from(NODES), st.sampled_from(TOOLS)),
-        st.sampled_from([NOW_MS, NOW_MS + 1]),
-        max_size=1,
-    ),
+    session_on=st.sampled_from(["", *NODES]),
+    held=st.sampled_from([""] * 7 + ["no money"]),
     waiting_since_ms=st.sampled_from([None, NOW_MS, NOW_MS - 50_000]),
     not_before_ms=st.sampled_from([0, 0, 0, NOW_MS + 1]),
     served=st.integers(0, 3),
