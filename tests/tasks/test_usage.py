@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_a_nodes_day_ends_at_midnight_in_utc(drive: Driver) -> None:
 
 
 def test_what_documents_say_is_summed_alike() -> None:
-    attempts = [
+    attempts: list[dict[str, Any]] = [
         {"usage": {"tokens_in": 5}, "cost_usd": 0.5, "details": {"cost_basis": "reported"}},
         {"usage": {}, "cost_usd": None, "details": {}},
     ]
