@@ -148,6 +148,9 @@ def every_placement_was_right_when_it_was_made(view: PlanningView) -> None:
         assert node.status in (WorkerStatus.ONLINE, WorkerStatus.BUSY)
         assert node.labels.items() >= subtask.labels.items()
         assert subtask.not_before_ms <= view.now_ms
+        assert not subtask.held
+        assert placement.tool not in node.throttled
+        assert not node.money or placement.tool in view.settings.local_tools
         if subtask.privacy is Privacy.SENSITIVE:
             assert node.trusted
             assert placement.tool in view.settings.local_tools
@@ -173,7 +176,8 @@ def all_that_can_be_placed_is_placed(view: PlanningView) -> None:
     after = with_placed(view, made)
     held = {attempt.subtask_id for attempt in after.active}
     for subtask in view.ready:
-        if subtask.subtask_id not in held and subtask.not_before_ms <= view.now_ms:
+        due = subtask.not_before_ms <= view.now_ms and not subtask.held
+        if subtask.subtask_id not in held and due:
             assert not any(verdict.eligible for verdict in why(after, subtask))
 
 
