@@ -1,5 +1,6 @@
 """What of a tool's result the log gets to know: limits with a pause, money with its basis."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ QUOTA = ResultStatus.QUOTA
 def concluded(directory: Path, result: ToolResult) -> Outcome:
     redactor = Redactor([])
     store = LogStore(directory=directory, clock=SystemClock(), redactor=redactor)
-    transcript = Transcript(store.open(LogKey("s", 1, 1)), redactor)
-    transcript.take(Final(result))
-    return conclude(transcript, Command({}))
+    with closing(store.open(LogKey("s", 1, 1))) as writer:
+        transcript = Transcript(writer, redactor)
+        transcript.take(Final(result))
+        return conclude(transcript, Command({}))
 
 
 @pytest.mark.parametrize(
