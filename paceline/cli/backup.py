@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client
 from paceline.cli.format import print_json
+from paceline.client import Client
 
 BACKUP_TIMEOUT_S = 3600.0
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document
 from paceline.cli.format import (
     amount,
     clock,
@@ -18,6 +17,7 @@ from paceline.cli.format import (
     table,
 )
 from paceline.cli.format import status as coloured
+from paceline.client import Client, Document
 
 
 @click.command()

@@ -18,8 +18,8 @@ from pathlib import Path
 import psutil
 
 from paceline.cli import launch
-from paceline.cli.client import Client, Document
 from paceline.cli.demo_stop import Stop
+from paceline.client import Client, Document
 from paceline.errors import PacelineError, TimedOut
 from paceline.settings import NodeSettings
 from paceline.tokens import new_token

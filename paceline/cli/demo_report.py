@@ -7,7 +7,7 @@ has lost its result, and one with two has doubled it.
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from paceline.cli.client import Document
+from paceline.client import Document
 
 ACCEPTED = "succeeded"
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paceline.cli.client import Document
 from paceline.cli.demo_cluster import Cluster, Node
 from paceline.cli.demo_probe import Probe
 from paceline.cli.demo_report import Report, duplicated_results, lost_results, restarted
@@ -18,7 +17,7 @@ from paceline.cli.demo_view import View
 from paceline.cli.demo_work import make_repository, plan
 from paceline.cli.failures import FAILED
 from paceline.cli.format import print_json
-from paceline.cli.waiting import has_ended
+from paceline.client import Document, ended
 from paceline.errors import PacelineError, TimedOut
 
 PAUSE_S = 0.03
@@ -86,7 +85,7 @@ def _course(cluster: Cluster, repository: Path, view: View, stop: Stop) -> Repor
     _watch(cluster, task_id, view, stop, until=lambda seen: is_ripe(seen, leader.node_id))
     view.say(f"{leader.settings.name}, the leader, is killed with -9")
     probe = Probe(cluster.survivors, killed_s=cluster.kill(leader))
-    task = _watch(cluster, task_id, view, stop, until=has_ended)
+    task = _watch(cluster, task_id, view, stop, until=ended)
     failover_ms = probe.result(stop)
     after = cluster.until(lambda status: bool(status["leader_id"]), "no new leader was found")
     return Report(
@@ -127,7 +126,7 @@ def is_ripe(task: Document, leader_id: str) -> bool:
     A third is done, a survivor runs something, and so does the leader, if that can be had in time.
     Raise PacelineError if the task ended before such a moment came.
     """
-    if has_ended(task):
+    if ended(task):
         raise PacelineError(f"the task was {task['status']} before the leader could be killed")
     subtasks = task["subtasks"]
     done = sum(subtask["status"] == "completed" for subtask in subtasks) / len(subtasks)

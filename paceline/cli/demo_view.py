@@ -7,10 +7,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from paceline.cli.client import Document
 from paceline.cli.demo_report import Report
 from paceline.cli.format import duration, heading, node, printable, status, table
 from paceline.cli.live import task_table
+from paceline.client import Document
 
 
 class View(Protocol):

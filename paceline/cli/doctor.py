@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document
 from paceline.cli.format import heading, print_json, printable
+from paceline.client import Client, Document
 from paceline.errors import NodeUnreachable, PacelineError
 
 NODE_TIMEOUT_S = 60.0

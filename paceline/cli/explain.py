@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document, segment
 from paceline.cli.format import facts, heading, print_json, printable, table
 from paceline.cli.format import status as coloured
+from paceline.client import Client, Document, segment
 
 
 @click.command()

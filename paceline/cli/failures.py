@@ -8,7 +8,8 @@ import os
 import platform
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from paceline import __version__
 from paceline.errors import (
@@ -39,6 +40,11 @@ _SECRET_OPTIONS = ("--token",)
 def exit_status(error: PacelineError) -> int:
     """Answer the exit status that stands for an error of this type."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)
+
+
+def task_status(task: Mapping[str, Any]) -> int:
+    """Answer 0 for a completed task, else 1."""
+    return 0 if task["status"] == "completed" else FAILED
 
 
 def foreseen(error: BaseException) -> PacelineError | None:

@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from paceline.cli.client import Client, Document
 from paceline.cli.format import changed
+from paceline.client import Client, Document
 from paceline.errors import Conflict, InputError, NotFound, PacelineError
 
 _TITLE_LENGTH = 100

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from paceline.cli.client import Document, read_node_file
+from paceline.client import Document, read_node_file
 from paceline.errors import NodeUnreachable, PacelineError, TimedOut
 from paceline.settings import NodeSettings
 

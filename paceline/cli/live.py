@@ -7,8 +7,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from paceline.cli.client import Document
 from paceline.cli.format import node, printable, status
+from paceline.client import Document
 
 
 def show_live(stages: Iterable[Document], known: dict[str, str]) -> Document:

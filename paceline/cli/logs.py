@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document, segment
 from paceline.cli.format import clock, printable
+from paceline.client import Client, Document
 from paceline.ids import short
 
 following = click.option("-f", "--follow", is_flag=True, help="Go on as more comes.")
@@ -38,9 +38,7 @@ def logs(
     as_json: bool,
 ) -> None:
     """Print what a TASK wrote, or one SUBTASK of it (id or name)."""
-    lines = Client(data_dir).stream(
-        f"tasks/{segment(task)}/logs", follow=follow, subtask=subtask, attempt=attempt
-    )
+    lines = Client(data_dir).logs(task, subtask, follow=follow, attempt=attempt)
     _print(lines, "lines", as_json, jsonl, _plain_line if subtask else _named_line)
 
 
@@ -48,14 +46,30 @@ def logs(
 @following
 @click.option("--after", type=click.IntRange(0), default=0, help="Only after this log_id.")
 @click.option("--task", "task_id", default="", metavar="TASK", help="Only of this task.")
+@click.option("--node", default="", metavar="NODE", help="Only of this node (id).")
+@click.option("--action", "actions", multiple=True, help="Only of this kind; repeatable.")
 @as_lines
 @options.data_dir
 @options.as_json
 def events(
-    *, follow: bool, after: int, task_id: str, jsonl: bool, data_dir: Path, as_json: bool
+    *,
+    follow: bool,
+    after: int,
+    task_id: str,
+    node: str,
+    actions: tuple[str, ...],
+    jsonl: bool,
+    data_dir: Path,
+    as_json: bool,
 ) -> None:
-    """Print what happened in the cluster, the oldest first."""
-    found = Client(data_dir).stream("events", follow=follow, after=after, task=task_id)
+    """Print what happened in the cluster, the oldest first.
+
+    Each event has a log_id, the same on every node: give the last one that you have dealt with as
+    --after to go on from there.
+    """
+    found = Client(data_dir).events(
+        follow=follow, after=after, task=task_id, node=node, action=",".join(actions)
+    )
     _print(found, "events", as_json, jsonl, _event)
 
 

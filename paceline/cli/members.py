@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document, read_node_file, segment
 from paceline.cli.failures import UNAVAILABLE
 from paceline.cli.format import print_json, printable
 from paceline.cli.format import status as coloured
+from paceline.client import Client, Document, read_node_file, segment
 
 LEAVE_S = 60.0
 DEPART_S = 60.0

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client
 from paceline.cli.failures import UNAVAILABLE
+from paceline.client import Client
 from paceline.errors import PacelineError
 from paceline.settings import DEFAULT_PORT, DEFAULT_WEB_PORT, NodeSettings, load
 

@@ -10,10 +10,10 @@ from typing import IO, BinaryIO
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document, segment
 from paceline.cli.fetching import open_pull_request, take_branch
 from paceline.cli.format import changed, facts, print_json, printable, table
 from paceline.cli.format import status as coloured
+from paceline.client import Client, Document, segment
 from paceline.errors import Conflict, InputError, NotFound, Unavailable
 from paceline.ids import short
 

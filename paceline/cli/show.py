@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document, segment
 from paceline.cli.format import (
     changed,
     clock,
@@ -20,6 +19,7 @@ from paceline.cli.format import (
     table,
 )
 from paceline.cli.format import status as coloured
+from paceline.client import Client, Document, segment
 from paceline.ids import short
 from paceline.tasks.model import TaskStatus
 

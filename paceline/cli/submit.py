@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document
+from paceline.cli.failures import task_status
 from paceline.cli.format import print_json
-from paceline.cli.waiting import exit_status, wait
+from paceline.client import Client, Document
 from paceline.errors import InputError, InvalidPlan, NodeUnreachable, Unavailable
 from paceline.tasks.model import CheckpointFrequency, PermissionLevel, Privacy
 
@@ -106,10 +106,10 @@ def submit(
         _hint(accepted["task_id"], waiting=wait_ or watch_)
     if watch_:
         ctx.exit(_watch(client, accepted["task_id"], timeout_s))
-    ended = wait(client, accepted["task_id"], timeout_s) if wait_ else None
+    ended = client.wait(accepted["task_id"], timeout_s) if wait_ else None
     if as_json:
         print_json(accepted | {"status": ended["status"]} if ended else accepted)
-    ctx.exit(exit_status(ended) if ended else 0)
+    ctx.exit(task_status(ended) if ended else 0)
 
 
 def _work(
@@ -192,7 +192,7 @@ def _send(client: Client, body: dict[str, Any], source: str) -> Document:
 def _watch(client: Client, task_id: str, timeout_s: float | None) -> int:
     from paceline.cli.watch import follow  # noqa: PLC0415 - only who watches pays for the display
 
-    return exit_status(follow(client, task_id, timeout_s))
+    return task_status(follow(client, task_id, timeout_s))
 
 
 def _hint(task_id: str, *, waiting: bool) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document
 from paceline.cli.format import print_json, printable, table
+from paceline.client import Client, Document
 
 
 @click.command()

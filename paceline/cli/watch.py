@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.client import Client, Document
+from paceline.cli.failures import task_status
 from paceline.cli.format import node, node_names, print_json, printable, status
 from paceline.cli.show import describe
-from paceline.cli.waiting import changes, exit_status, wait
+from paceline.client import Client, Document
 
 
 @click.command()
@@ -25,17 +25,17 @@ def watch(
     """Follow a TASK to its end. Exit status 0 if it completed, else 1."""
     client = Client(data_dir)
     if as_json:
-        last = wait(client, task, timeout_s)
+        last = client.wait(task, timeout_s)
         print_json(last)
     else:
         last = follow(client, task, timeout_s)
-    ctx.exit(exit_status(last))
+    ctx.exit(task_status(last))
 
 
 def follow(client: Client, task_id: str, timeout_s: float | None = None) -> Document:
     """Show a task until it has ended, and answer it."""
     known = node_names(client.get("nodes")["nodes"])
-    stages = changes(client, task_id, timeout_s)
+    stages = client.changes(task_id, timeout_s)
     if not sys.stdout.isatty():
         return _lines(stages, known)
     from paceline.cli.live import show_live  # noqa: PLC0415 - rich takes 60 ms to import

@@ -269,9 +269,9 @@ class Service:
                 )
             )
             after = max(after, newest)
-        return self._events(after, task_id, follow=query.follow)
+        return self._events(query, after, task_id)
 
-    async def _events(self, after: int, task_id: str, *, follow: bool) -> AsyncIterator[Document]:
+    async def _events(self, query: EventQuery, after: int, task_id: str) -> AsyncIterator[Document]:
         moved = asyncio.Event()
         stop = self._progress.listen(lambda changes: moved.set())
         try:
@@ -280,9 +280,10 @@ class Service:
                 page = await self._event_page(after, task_id)
                 for event in page:
                     after = event["log_id"]
-                    yield event
+                    if query.wants(event):
+                        yield event
                 if not page:
-                    if not follow:
+                    if not query.follow:
                         return
                     await moved.wait()
         finally:

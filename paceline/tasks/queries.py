@@ -210,7 +210,8 @@ def running(connection: sqlite3.Connection) -> list[Document]:
     found = rows(
         connection,
         "SELECT s.task_id, t.description AS task, s.subtask_id, s.name, a.attempt, a.token, a.tool,"
-        " a.node_id, a.status, a.allocated_at, a.started_at FROM attempts a INDEXED BY attempts_active"
+        " a.node_id, a.status, a.allocated_at, a.started_at"
+        " FROM attempts a INDEXED BY attempts_active"
         " JOIN subtasks s ON s.subtask_no = a.subtask_no JOIN tasks t ON t.task_id = s.task_id"
         " WHERE a.finished_at IS NULL ORDER BY a.attempt_no LIMIT ?",
         PAGE_LIMIT,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from paceline.cli.client import Client, Document, read_node_file
+from paceline.client import Client, Document, read_node_file
 from paceline.errors import PacelineError
 
 T = TypeVar("T")

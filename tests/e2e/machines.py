@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paceline.cli.client import Client, Document
+from paceline.client import Client, Document
 from paceline.errors import PacelineError
 from paceline.tasks.digest import digest
 from tests.e2e.cluster import ENDED, Node, wait_for

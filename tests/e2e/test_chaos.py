@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.cli.client import Client
+from paceline.client import Client
 from paceline.errors import PacelineError
 from tests.e2e.cluster import ENDED, Cluster, Node, cluster, wait_for
 

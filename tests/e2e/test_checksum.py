@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from paceline.cli.client import read_node_file
+from paceline.client import read_node_file
 from tests.e2e.cluster import Cluster, Node, cluster, completed, wait_for
 
 pytestmark = pytest.mark.e2e

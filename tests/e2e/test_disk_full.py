@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.cli.client import read_node_file
+from paceline.client import read_node_file
 from paceline.errors import Unavailable
 from tests.e2e.cluster import Cluster, Node, cluster, completed, wait_for
 from tests.rigs.disks import Ballast, FailingDisk, small_disk

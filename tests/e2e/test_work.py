@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from paceline.cli.client import Client
+from paceline.client import Client
 from paceline.errors import Conflict, InputError, InvalidPlan, NotFound
 from tests.e2e.cluster import ENDED, Cluster, cluster, completed, wait_for
 from tests.rigs.ollama_server import ollama_server

@@ -89,6 +89,16 @@ class EventQuery:
     """Go on for as long as the client listens."""
     newest: int = 0
     """Begin with no more than so many of those there are already; 0 = with all of them."""
+    actions: frozenset[str] = frozenset()
+    """Only of these kinds; empty = all."""
+    node_id: str = ""
+    """Only what a node did or befell it; empty = all."""
+
+    def wants(self, event: Document) -> bool:
+        """Answer whether an event is one of those that were asked for."""
+        return (not self.actions or event["action"] in self.actions) and (
+            not self.node_id or event["worker_id"] == self.node_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

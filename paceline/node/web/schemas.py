@@ -190,10 +190,12 @@ class BundleQuery(ResultQuery):
 
 
 class EventsQuery(Schema):
-    """Which events."""
+    """Which events; `action` may name several, separated by commas."""
 
     after: Annotated[int, Field(ge=0)] = 0
     task: Name = ""
+    node: Name = ""
+    action: Name = ""
     follow: bool = False
     newest: Annotated[int, Field(ge=0, le=LIST_LIMIT)] = 0
 

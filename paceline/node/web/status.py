@@ -47,7 +47,15 @@ async def settings(call: Call) -> Response:
 
 async def events(call: Call) -> Response:
     """Stream what happened in the cluster."""
-    query = EventQuery(call.query.after, call.query.task, call.query.follow, call.query.newest)
+    asked = call.query
+    query = EventQuery(
+        asked.after,
+        asked.task,
+        asked.follow,
+        asked.newest,
+        actions=frozenset(filter(None, asked.action.split(","))),
+        node_id=asked.node,
+    )
     return stream(call, await call.service.events(query))
 
 

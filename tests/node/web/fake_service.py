@@ -1,10 +1,11 @@
 """A node's service over plain data: no mock, a small honest one that keeps tasks in a dict."""
 
 import asyncio
+import contextlib
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from paceline.errors import (
     Conflict,
@@ -366,7 +367,15 @@ class FakeService:
     async def events(self, query: EventQuery) -> AsyncIterator[Document]:
         self._fail()
         self.requests.append(query)
-        return self._stream(query.follow, self._event)
+        return self._wanted(query, self._stream(query.follow, self._event))
+
+    async def _wanted(
+        self, query: EventQuery, events: AsyncIterator[Document]
+    ) -> AsyncIterator[Document]:
+        async with contextlib.aclosing(cast(AsyncGenerator[Document], events)):
+            async for event in events:
+                if event["log_id"] > query.after and query.wants(event):
+                    yield event
 
     def _log_line(self, number: int, line: str) -> Document:
         return {

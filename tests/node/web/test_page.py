@@ -33,12 +33,12 @@ class Browser:
         self.key = self.location.removeprefix("/#key=")
 
     def get(self, path: str, **headers: str) -> Answer:
-        return self.served.call("GET", path, bearer=False, Cookie=self.cookie, **headers)
+        return self.served.call("GET", path, bearer=False, raw=None, Cookie=self.cookie, **headers)
 
     def post(self, path: str, body: object = None, **changes: str | None) -> Answer:
         headers = {"Cookie": self.cookie, "Origin": self.origin, "X_Paceline_Key": self.key}
         said = {name: value for name, value in (headers | changes).items() if value is not None}
-        return self.served.call("POST", path, body or {}, bearer=False, **said)
+        return self.served.call("POST", path, body or {}, raw=None, bearer=False, **said)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The command line's side of a node's REST interface, with the standard library only.
+"""A program's side of a node's REST interface, with the standard library only.
 
 A node is found by its data directory: `node.json` says where it listens, `api.token` opens it.
 Every failure is one of Paceline's own errors: those that the node answered come back as the type
@@ -22,7 +22,7 @@ LINE_LIMIT_BYTES = 4 * 1024 * 1024
 Document = dict[str, Any]
 
 
-class Client:
+class Link:
     """Speaks to the one node that runs with this data directory; one connection per call."""
 
     def __init__(self, data_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
