@@ -36,6 +36,7 @@ from paceline.node.consensus import Consensus, ConsensusSettings
 from paceline.node.coordinator import Coordinator
 from paceline.node.data_dir import DataDir
 from paceline.node.death_watch import DeathWatch
+from paceline.node.deciding import Deciding
 from paceline.node.departures import Departure, Departures
 from paceline.node.doctor.mesh import Mesh
 from paceline.node.explaining import Explaining
@@ -308,6 +309,7 @@ class Node:
         lease = Lease(clock=self._clock, lease_ms=settings.lease_ms)
         self._planning = self._make_planning()
         self._coordinator = Coordinator(
+            node_id=self._network.node_id,
             replicas=self._consensus.loop,
             proposals=self._proposals,
             planning=self._planning,
@@ -430,6 +432,11 @@ class Node:
                 clock=self._clock,
             ),
             steward=self._make_stewardship(data_dir, status),
+            deciding=Deciding(
+                node_id=self._network.node_id,
+                connection=consensus.machine.connection,
+                proposals=self._proposals,
+            ),
             access=Access(
                 node_id=self._network.node_id,
                 connection=consensus.machine.connection,

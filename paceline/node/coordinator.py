@@ -13,10 +13,11 @@ import structlog
 
 from paceline.clock import Clock
 from paceline.errors import PacelineError, Unavailable
+from paceline.ids import NodeId
 from paceline.node.planning import Planning
 from paceline.node.proposals import Proposals
 from paceline.node.replica_loop import ReplicaLoop
-from paceline.tasks.commands import Command
+from paceline.tasks.commands import Command, ResolveCheckpoint
 from paceline.tasks.schedule import next_wakeup_ms, plan
 from paceline.tasks.view import PlanningView
 
@@ -34,8 +35,15 @@ class Coordinator:
     """One node's readiness to lead the work."""
 
     def __init__(
-        self, *, replicas: ReplicaLoop, proposals: Proposals, planning: Planning, clock: Clock
+        self,
+        *,
+        node_id: NodeId,
+        replicas: ReplicaLoop,
+        proposals: Proposals,
+        planning: Planning,
+        clock: Clock,
     ) -> None:
+        self._node_id = node_id
         self._replicas = replicas
         self._proposals = proposals
         self._planning = planning
@@ -77,7 +85,7 @@ class Coordinator:
                 leading_since_ms=self._leading_since_ms,
                 applied_index=self._replicas.status.applied_index,
             )
-            if commands := plan(view):
+            if commands := [*plan(view), *self._overdue()]:
                 await self._propose(commands)
                 self._wake.set()
             else:
@@ -86,6 +94,14 @@ class Coordinator:
             log.debug("a plan was not proposed", reason=str(error))
             await asyncio.sleep(PAUSE_S)
             self._wake.set()
+
+    def _overdue(self) -> list[Command]:
+        """Decide, as their plans say, the checkpoints that nobody has decided in time."""
+        words = "its time was over"
+        return [
+            ResolveCheckpoint(checkpoint_id, decision, words, by=self._node_id)
+            for checkpoint_id, decision in self._planning.expired()
+        ]
 
     async def _take_over(self) -> None:
         """Begin to lead: everything committed by earlier leaders must be in the state first."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from paceline.clock import Clock
 from paceline.ids import NodeId
 from paceline.node.vitals import VitalsTable
-from paceline.tasks import queries, queries_usage
+from paceline.tasks import queries, queries_quality, queries_usage
 from paceline.tasks.model import ResultStatus
 from paceline.tasks.peer_review import reviewers
 from paceline.tasks.queries_work import ActiveAttempt as StoredAttempt
@@ -97,6 +97,10 @@ class Planning:
             replace(each, held=over[each.task_id].reason) if each.task_id in over else each
             for each in ready
         )
+
+    def expired(self) -> list[tuple[str, str]]:
+        """Answer the checkpoints whose time is over, with the decision that their plan wants."""
+        return queries_quality.expired(self._connection, self._clock.now_ms())
 
     def _workers(self, leading_since_ms: int, now_ms: int) -> Iterable[WorkerView]:
         trusted = self._trusted()

@@ -19,6 +19,7 @@ from paceline.ids import new_id
 from paceline.node.access import Access
 from paceline.node.backup import Backups
 from paceline.node.cluster_status import ClusterStatus
+from paceline.node.deciding import Deciding
 from paceline.node.explaining import Explaining
 from paceline.node.exposition import Exposition
 from paceline.node.inspection import Inspection
@@ -65,6 +66,7 @@ class Service:
         access: Access,
         inspection: Inspection,
         steward: Stewardship,
+        deciding: Deciding,
         explaining: Explaining,
         backups: Backups,
         results: Results,
@@ -84,6 +86,7 @@ class Service:
         self.access = access
         self.inspection = inspection
         self.steward = steward
+        self.deciding = deciding
         self._explaining = explaining
         self._backups = backups
         self.results = results

@@ -146,6 +146,39 @@ class ResultService(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CheckpointDecision:
+    """`accept`, `correct` or `reject`, with words; `comments` are (file, line, text)."""
+
+    decision: str
+    feedback: str = ""
+    comments: tuple[tuple[str, int, str], ...] = ()
+
+
+class DecidingService(Protocol):
+    """How work was judged, and where people decide. Raise NotFound, InputError for ids."""
+
+    async def checkpoints(self, status: str, task_id: str) -> list[Document]:
+        """Answer the checkpoints in brief; empty words = any."""
+        ...
+
+    async def checkpoint(self, wanted: str) -> Document:
+        """Answer one with all that a person needs to decide."""
+        ...
+
+    async def resolve(self, wanted: str, decision: CheckpointDecision) -> Document:
+        """Decide. Raise Conflict where somebody has decided before, NoQuorum, TimedOut."""
+        ...
+
+    async def open(self, task_id: str, subtask: str, reason: str) -> Document:
+        """Have a task, or one subtask that has not begun, wait. Raise Conflict where it cannot."""
+        ...
+
+    async def evaluation(self, subtask_id: str) -> Document:
+        """Answer `evaluation`, the latest or None, and `evaluations`."""
+        ...
+
+
 class AccessService(Protocol):
     """Who gets in. Everything here raises Unavailable while the cluster cannot decide."""
 
@@ -224,6 +257,11 @@ class NodeService(Protocol):
     @property
     def results(self) -> ResultService:
         """Answer the part that is about what tasks came to."""
+        ...
+
+    @property
+    def deciding(self) -> DecidingService:
+        """Answer the part that is about checkpoints and evaluations."""
         ...
 
     @property

@@ -10,7 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from paceline.errors import InputError
 from paceline.node.web.errors import Refused
-from paceline.node.web.ports import RepositoryRequest, TaskQuery, TaskRequest
+from paceline.node.web.ports import (
+    CheckpointDecision,
+    RepositoryRequest,
+    TaskQuery,
+    TaskRequest,
+)
 from paceline.tasks.agent_terms import BUDGET_LIMIT_USD, IDLE_LIMIT_S, TURNS_LIMIT
 from paceline.tasks.model import CheckpointFrequency, PermissionLevel, Privacy, TaskStatus
 
@@ -110,6 +115,41 @@ class RetryBody(Schema):
     """Which failed subtask to try again; empty = all of them."""
 
     subtask_id: Name = ""
+
+
+class CommentBody(Schema):
+    """What a person says of one line of a change; line 0 = of the file."""
+
+    file: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    line: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    text: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class ResolveBody(Schema):
+    """A decision at a checkpoint; `correct` needs feedback or comments."""
+
+    decision: Literal["accept", "correct", "reject"]
+    feedback: Annotated[str, StringConstraints(max_length=16 * 1024)] = ""
+    comments: Annotated[list[CommentBody], Field(max_length=200)] = []
+
+    def to_decision(self) -> CheckpointDecision:
+        """Answer it as the node knows it."""
+        comments = tuple((each.file, each.line, each.text) for each in self.comments)
+        return CheckpointDecision(self.decision, self.feedback, comments)
+
+
+class OpenBody(Schema):
+    """Why a person is asked, and about which subtask; empty = the whole task."""
+
+    subtask: Name = ""
+    reason: Annotated[str, StringConstraints(max_length=1000)] = ""
+
+
+class CheckpointsQuery(Schema):
+    """Which checkpoints."""
+
+    status: Literal["", "pending", "resolved", "skipped"] = ""
+    task: Name = ""
 
 
 class ApproveBody(Schema):

@@ -30,6 +30,7 @@ from paceline.errors import InvalidSettings
 from paceline.node.meters import RequestMeter, unmetered
 from paceline.node.web import (
     access,
+    checkpoints,
     errors,
     inspection,
     live,
@@ -70,6 +71,7 @@ async def _document(call: Call) -> Response:
 DOCUMENTED = (
     *status.ROWS,
     *tasks.ROWS,
+    *checkpoints.ROWS,
     *results.ROWS,
     *access.ROWS,
     *inspection.ROWS,

@@ -16,6 +16,7 @@ from paceline.errors import (
     TimedOut,
 )
 from paceline.node.web.ports import (
+    CheckpointDecision,
     Document,
     Download,
     EventQuery,
@@ -28,6 +29,7 @@ from paceline.node.web.ports import (
 TOKEN = "a-token-of-the-fake"
 NODE_ID = "aaaabbbbccccdddd"
 OTHER_ID = "eeeeffffgggghhhh"
+CHECKPOINT_ID = "cccc1111-0000-4000-8000-000000000000"
 
 
 def a_task(task_id: str, status: str = "completed", **changes: Any) -> Document:
@@ -211,6 +213,78 @@ class FakeSteward:
 
 
 @dataclass
+class FakeDeciding:
+    """One checkpoint, which can be decided once."""
+
+    decided: CheckpointDecision | None = None
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    def document(self) -> Document:
+        decision = self.decided.decision if self.decided else None
+        return {
+            "checkpoint_id": CHECKPOINT_ID,
+            "task_id": "11112222-0000-4000-8000-000000000000",
+            "subtask_id": "s1",
+            "subtask_name": "build",
+            "type": "evaluation",
+            "status": "resolved" if self.decided else "pending",
+            "reason": "the score 6 is below 7",
+            "triggered_by": "gates",
+            "created_at": "2023-11-14T22:13:20.000Z",
+            "resolved_at": None,
+            "decision": decision,
+            "feedback": self.decided.feedback if self.decided else "",
+            "score": 6.0,
+        }
+
+    async def checkpoints(self, status: str, task_id: str) -> list[Document]:
+        self.asked.append(("checkpoints", status, task_id))
+        return [self.document()]
+
+    async def checkpoint(self, wanted: str) -> Document:
+        self._find(wanted)
+        finding = {"file": "a.py", "line": 3, "severity": "high", "message": "wrong", "rule": ""}
+        return self.document() | {
+            "decided_by": None,
+            "cost_usd": 0.25,
+            "reviews": [
+                {
+                    "cycle": 1,
+                    "tool": "ollama",
+                    "verdict": "revise",
+                    "summary": "No.",
+                    "findings": [finding],
+                }
+            ],
+            "evaluation": {
+                "dimension_scores": {"security": 6.0},
+                "findings": [finding],
+                "details": {"diff": "+new\x1b[31m line\n"},
+            },
+            "attempt": {"text": "I did it."},
+        }
+
+    async def resolve(self, wanted: str, decision: CheckpointDecision) -> Document:
+        self._find(wanted)
+        if self.decided is not None:
+            raise Conflict(f"n1 has decided {self.decided.decision}")
+        self.decided = decision
+        return self.document() | {"task_status": "in_progress"}
+
+    async def open(self, task_id: str, subtask: str, reason: str) -> Document:
+        self.asked.append(("open", task_id, subtask, reason))
+        return self.document() | {"task_status": "checkpoint"}
+
+    async def evaluation(self, subtask_id: str) -> Document:
+        self.asked.append(("evaluation", subtask_id))
+        return {"evaluation": None, "evaluations": []}
+
+    def _find(self, wanted: str) -> None:
+        if not CHECKPOINT_ID.startswith(wanted):
+            raise NotFound(f"no checkpoint has the id {wanted}")
+
+
+@dataclass
 class FakeService:
     """Answers from `documents`; what a test wants to go wrong it puts into `failure`."""
 
@@ -223,6 +297,7 @@ class FakeService:
     inspection: FakeInspection = field(default_factory=FakeInspection)
     results: FakeResults = field(default_factory=FakeResults)
     steward: FakeSteward = field(default_factory=FakeSteward)
+    deciding: FakeDeciding = field(default_factory=FakeDeciding)
     ready: bool = True
     quorum: bool = True
     lines: list[str] = field(default_factory=lambda: ["one", "two", "drei ✓"])
