@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(tempfile.gettempdir()) / "paceline-bench"
 """Built and installed peers are kept here; it may be deleted at any time."""
 
+LEAVE_S = 15.0
+
 
 class Missing(Exception):
     """A peer to compare with is not installed; the text says how to get it."""
@@ -73,6 +75,14 @@ class Child:
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def leave(self) -> None:
+        """Say nothing more, let it end by itself, and wait; kill it if it does not."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(LEAVE_S)
+        self.kill()
 
     def kill(self) -> None:
         """End it as a crash would, and wait."""

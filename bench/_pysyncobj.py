@@ -6,13 +6,11 @@ client of its own, so it is measured from inside. With `batch`, commands wait fo
 """
 
 import signal
-import subprocess
-import sys
 import time
-import venv
 from pathlib import Path
 
-from bench._process import CACHE, Child, Missing, free_ports
+from bench._environments import interpreter_with
+from bench._process import Child, free_ports
 
 VERSION = "0.3.17"
 ELECTION_S = 30.0
@@ -28,7 +26,7 @@ class PySyncObjCluster:
 
     def __init__(self, directory: Path, *, batch: bool, size: int = 3) -> None:
         """Start it. Raise Missing if it cannot be installed."""
-        interpreter = _interpreter()
+        interpreter = str(interpreter_with("pysyncobj", VERSION, "pysyncobj"))
         addresses = [f"127.0.0.1:{port}" for port in free_ports(size)]
         directory.mkdir(parents=True, exist_ok=True)
         self._nodes = [
@@ -76,24 +74,3 @@ class PySyncObjCluster:
                 return leads.index(True)
             time.sleep(0.05)
         raise RuntimeError("nobody was elected")
-
-
-def _interpreter() -> str:
-    """Answer a Python that has PySyncObj, in an environment of its own outside the project."""
-    home = CACHE / f"pysyncobj-{VERSION}-{sys.version_info.major}.{sys.version_info.minor}"
-    interpreter = home / "bin" / "python"
-    if _has_it(interpreter):
-        return str(interpreter)
-    venv.create(home, with_pip=True, clear=True)
-    command = [str(interpreter), "-m", "pip", "install", "--quiet", f"pysyncobj=={VERSION}"]
-    installed = subprocess.run(command, capture_output=True, text=True, check=False)
-    if installed.returncode != 0 or not _has_it(interpreter):
-        raise Missing(f"PySyncObj {VERSION} cannot be installed into {home}:\n{installed.stderr}")
-    return str(interpreter)
-
-
-def _has_it(interpreter: Path) -> bool:
-    if not interpreter.exists():
-        return False
-    command = [str(interpreter), "-c", "import pysyncobj"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0

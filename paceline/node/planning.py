@@ -51,38 +51,47 @@ class Planning:
         self._trusted = trusted
         self._served: dict[str, int] = {}
         """The highest token that any subtask of a task is known to have had."""
+        self._shown: dict[str, tuple[StoredSubtask, ReadySubtask]] = {}
 
     def view(self, *, leading_since_ms: int, applied_index: int) -> PlanningView:
         """Answer the picture of now. `leading_since_ms` is on the monotonic clock."""
         now_ms = self._clock.now_ms()
         active = tuple(map(_active, queries.active_attempts(self._connection)))
-        ready = self.hold(map(as_ready, queries.ready_subtasks(self._connection, now_ms)))
+        ready = self.hold(self._shown_as(queries.ready_subtasks(self._connection, now_ms)))
         return PlanningView(
             now_ms=now_ms,
             workers=tuple(self._workers(leading_since_ms, now_ms)),
-            ready=self._with_turns(ready, active),
+            ready=ready,
             active=active,
             applied_index=applied_index,
             settings=self._settings,
+            served=self._turns(ready, active),
         )
 
-    def _with_turns(
+    def _shown_as(self, stored: list[StoredSubtask]) -> tuple[ReadySubtask, ...]:
+        """Answer them as the planner sees them; one that has not changed, as the last time."""
+        last, self._shown = self._shown, {}
+        for subtask in stored:
+            known = last.get(subtask.subtask_id)
+            fits = known is not None and known[0] is subtask
+            shown = known if known is not None and fits else (subtask, as_ready(subtask))
+            self._shown[subtask.subtask_id] = shown
+        return tuple(ready for _, ready in self._shown.values())
+
+    def _turns(
         self, ready: tuple[ReadySubtask, ...], active: tuple[ActiveAttempt, ...]
-    ) -> tuple[ReadySubtask, ...]:
-        """Fill in when each task was last served, as far as this leader has seen it.
+    ) -> dict[str, int]:
+        """Answer when each task was last served, as far as this leader has seen it.
 
         What it has not seen counts as long ago: a new leader begins with everybody's turn. Tasks
         that neither wait nor run are forgotten, so this is bounded by the view.
         """
-        seen = {subtask.task_id: self._served.get(subtask.task_id, 0) for subtask in ready}
+        seen = {task_id: self._served.get(task_id, 0) for task_id in {s.task_id for s in ready}}
         for attempt in active:
             known = seen.get(attempt.task_id, self._served.get(attempt.task_id, 0))
             seen[attempt.task_id] = max(known, attempt.token)
         self._served = seen
-        return tuple(
-            replace(subtask, served=token) if (token := seen[subtask.task_id]) else subtask
-            for subtask in ready
-        )
+        return seen
 
     def next_ready_ms(self) -> int | None:
         """Answer when the next back-off ends, on the wall clock; None if nothing waits for one."""

@@ -72,7 +72,7 @@ def _work(connection: sqlite3.Connection, given: Assignment) -> Work:
     task = queries.task_spec(connection, given.task_id)
     asked = queries.subtask_spec(connection, subtask_id)
     known = briefing(connection, subtask_id, given.ref.attempt)
-    changes = starting_points(connection, subtask_id)
+    changes = starting_points(connection, subtask_id) if task.repository else ()
     if known.change is not None:
         changes = (NamedChange(asked.name, known.change),)
     return Work(

@@ -28,6 +28,7 @@ from paceline.tasks.model import (
 )
 
 READY_LIMIT: Final = 1_000
+READY_CACHED: Final = 2 * READY_LIMIT
 SPECS_CACHED: Final = 4_096
 
 
@@ -256,7 +257,22 @@ def inputs_of(connection: sqlite3.Connection, subtask_id: str) -> dict[str, Outp
 
 
 def _ready(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask:
-    number, subtask_id, task_id, encoded, task_priority, privacy, tools, attempts, *rest = row
+    fresh = _fresh(row)
+    if not fresh.attempts:
+        return fresh
+    number = row[0]
+    return replace(
+        fresh,
+        tried=_tried(connection, number),
+        avoid_tool=_avoid_tool(connection, number),
+        session_on=_session_on(connection, number),
+    )
+
+
+@lru_cache(maxsize=READY_CACHED)
+def _fresh(row: tuple[Any, ...]) -> ReadySubtask:
+    """Answer a subtask without what was tried; a leader asks for all that are ready many times."""
+    _, subtask_id, task_id, encoded, task_priority, privacy, tools, attempts, *rest = row
     failures, since_ms, repository = rest
     spec = _spec(encoded)
     return ReadySubtask(
@@ -269,10 +285,7 @@ def _ready(connection: sqlite3.Connection, row: tuple[Any, ...]) -> ReadySubtask
         attempts=attempts,
         failures=failures,
         waiting_since_ms=since_ms,
-        tried=_tried(connection, number) if attempts else (),
         repository=_repository(repository),
-        avoid_tool=_avoid_tool(connection, number) if attempts else "",
-        session_on=_session_on(connection, number) if attempts else "",
     )
 
 

@@ -303,8 +303,9 @@ def _in_order(view: PlanningView) -> list[ReadySubtask]:
     dealt = []
     for place, ((level, task_id), queue) in enumerate(queues.items()):
         queue.sort(key=_order_in_task)
+        served = view.served.get(task_id, 0)
         for turn, subtask in enumerate(queue, start=running[task_id]):
-            dealt.append(((-level, turn, subtask.served, place), subtask))
+            dealt.append(((-level, turn, served, place), subtask))
     dealt.sort(key=itemgetter(0))
     return [subtask for _, subtask in dealt]
 

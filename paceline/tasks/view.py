@@ -115,13 +115,12 @@ class ReadySubtask:
     `attempt` is the number that its next attempt will have. `privacy` is the effective one: the
     subtask's own, or else its task's. `failed_nodes`: where an earlier attempt ended for the node's
     sake. `session_on`: the node that has a session of its last attempt, which another can go on
-    with. `waiting_since_ms`: when it became ready; None, where that is not known, means
-    that it does not age. `not_before_ms`: when its back-off ends. `position`: its place in the
-    task, the view's order standing in where all are 0. `served`: the highest token that any subtask
-    of its task ever had (0 = none), so that tasks of one priority take turns even when slots free
-    one by one. `commit`: the repository state that it starts from. `avoid_tool`: not to be used
-    where there is another, nor, where there is none, `avoid_node`: so a review is another's than
-    the author's. `held`: why it may not begin wherever it fits (its task's budget is spent).
+    with. `waiting_since_ms`: when it became ready; None, where that is not known, means that it
+    does not age. `not_before_ms`: when its back-off ends. `position`: its place in the task, the
+    view's order standing in where all are 0. `commit`: the repository state that it starts from.
+    `avoid_tool`: not to be used where there is another, nor, where there is none, `avoid_node`: so
+    a review is another's than the author's. `held`: why it may not begin wherever it fits (its
+    task's budget is spent).
     """
 
     subtask_id: str
@@ -138,7 +137,6 @@ class ReadySubtask:
     waiting_since_ms: int | None = None
     not_before_ms: int = 0
     position: int = 0
-    served: int = 0
     commit: str = ""
     avoid_tool: str = ""
     avoid_node: str = ""
@@ -167,7 +165,11 @@ class ActiveAttempt:
 
 @dataclass(frozen=True, slots=True)
 class PlanningView:
-    """All that planning depends on. `applied_index`: of the state that this was read from."""
+    """All that planning depends on. `applied_index`: of the state that this was read from.
+
+    `served`: by task, the highest token that any subtask of it ever had, so that tasks of one
+    priority take turns even when slots free one by one; a task that is not there had none.
+    """
 
     now_ms: int
     workers: tuple[WorkerView, ...] = ()
@@ -175,6 +177,7 @@ class PlanningView:
     active: tuple[ActiveAttempt, ...] = ()
     applied_index: int = 0
     settings: PlanningSettings = PlanningSettings()
+    served: Mapping[str, int] = field(default_factory=dict)
 
 
 def by_node(attempts: Iterable[ActiveAttempt]) -> dict[str, list[ActiveAttempt]]:

@@ -74,7 +74,6 @@ subtasks = st.builds(
     held=st.sampled_from([""] * 7 + ["no money"]),
     waiting_since_ms=st.sampled_from([None, NOW_MS, NOW_MS - 50_000]),
     not_before_ms=st.sampled_from([0, 0, 0, NOW_MS + 1]),
-    served=st.integers(0, 3),
     commit=st.sampled_from(["", "c1", "c2", "c3"]),
 )
 attempts = st.builds(
@@ -96,6 +95,7 @@ views = st.builds(
     active=st.lists(attempts, max_size=6, unique_by=lambda each: each.subtask_id).map(tuple),
     applied_index=st.just(100),
     settings=st.sampled_from([PlanningSettings(), PlanningSettings(batch_limit=3)]),
+    served=st.dictionaries(st.sampled_from(["A", "B", "C"]), st.integers(0, 3)),
 )
 
 
