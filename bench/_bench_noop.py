@@ -35,7 +35,11 @@ class Mark(Noop):
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:
         seconds, file = job.instructions.split(maxsplit=1)
-        with Path(file).open("a") as log:
-            log.write(f"{job.name} {os.getpid()} {time.time()}\n")
+        _note(Path(file), f"{job.name} {os.getpid()} {time.time()}\n")
         await asyncio.sleep(float(seconds))
         yield Final(ToolResult(ResultStatus.OK))
+
+
+def _note(file: Path, line: str) -> None:
+    with file.open("a") as log:
+        log.write(line)

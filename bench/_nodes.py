@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,7 +85,7 @@ class Nodes:
         for _ in range(count):
             begun = time.time()
             task_id = self._submit(_plan([("s", ())]))
-            self._wait("a no-op", lambda task_id=task_id: self._ended(task_id))
+            self._wait("a no-op", partial(self._ended, task_id))
             subtasks = self._leader.get(f"tasks/{task_id}/subtasks")["subtasks"]
             found.append(float(subtasks[0]["result"]["text"]) - begun)
         return found
