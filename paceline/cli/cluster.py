@@ -50,18 +50,33 @@ def nodes(data_dir: Path, as_json: bool) -> None:
 @click.command()
 @options.data_dir
 @options.as_json
-def tools(data_dir: Path, as_json: bool) -> None:
-    """List the tools of all nodes."""
-    client = Client(data_dir)
-    document = client.get("tools")
+@click.option("--check", is_flag=True, help="Have all nodes look at their tools anew first.")
+def tools(data_dir: Path, as_json: bool, check: bool) -> None:
+    """List the tools of all nodes: their state, how they are kept apart, what they cost."""
+    client = Client(data_dir, timeout_s=60)
+    document = client.post("tools/check") if check else client.get("tools")
     if as_json:
         return print_json(document)
     known = node_names(client.get("nodes")["nodes"])
-    rows = (
-        (t["name"], node(t.get("node_id"), known), _health(t), t.get("version", ""))
-        for t in document["tools"]
+    rows = (_tool(t, known) for t in document["tools"])
+    heads = ("TOOL", "NODE", "STATE", "VERSION", "RUNNING", "ISOLATION", "USD")
+    click.echo(table(heads, rows))
+    for node_id, why in document.get("unanswered", {}).items():
+        click.echo(f"{node(node_id, known)} did not look: {printable(why)}", err=True)
+    return None
+
+
+def _tool(tool: Document, known: dict[str, str]) -> tuple[object, ...]:
+    cost_usd = tool.get("cost_usd")
+    return (
+        tool["name"],
+        node(tool.get("node_id"), known),
+        _health(tool),
+        tool.get("version", ""),
+        f"{tool.get('running', 0)}/{tool.get('slots', 0)}",
+        tool.get("isolation", ""),
+        f"{cost_usd:.2f}" if cost_usd else "",
     )
-    return click.echo(table(("TOOL", "NODE", "STATE", "VERSION"), rows))
 
 
 @click.command()
@@ -144,6 +159,8 @@ def _state(member: Document) -> str:
 
 
 def _health(tool: Document) -> str:
+    if until := tool.get("throttled_until"):
+        return click.style(f"throttled until {clock(until)}", fg="yellow")
     if tool.get("healthy", True):
         return click.style("ready", fg="green")
     return click.style(printable(tool.get("reason") or "not healthy"), fg="red")

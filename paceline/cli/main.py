@@ -28,6 +28,8 @@ COMMANDS = {
     "reject": "paceline.cli.checkpoints:reject",
     "result": "paceline.cli.result:result",
     "tools": "paceline.cli.cluster:tools",
+    "usage": "paceline.cli.money:usage",
+    "budget": "paceline.cli.money:budget",
     "templates": "paceline.cli.cluster:templates",
     "events": "paceline.cli.logs:events",
     "web": "paceline.cli.cluster:web",

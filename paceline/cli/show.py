@@ -19,6 +19,7 @@ from paceline.cli.format import (
     table,
 )
 from paceline.cli.format import status as coloured
+from paceline.cli.money import cost_line
 from paceline.client import Client, Document, segment
 from paceline.ids import short
 from paceline.tasks.model import TaskStatus
@@ -87,6 +88,7 @@ def describe(task: Document, known: dict[str, str]) -> str:
                 ("description", printable(task["description"])),
                 ("type", printable(task["type"])),
                 ("status", f"{coloured(task['status'])}, {task['progress']:.0f} % done"),
+                *_cost(task),
             )
         ),
         table(
@@ -97,6 +99,12 @@ def describe(task: Document, known: dict[str, str]) -> str:
     parts += [_result(s) for s in task["subtasks"] if s.get("result")]
     parts += [_checkpoint(checkpoint) for checkpoint in task.get("checkpoints") or ()]
     return "\n\n".join(parts)
+
+
+def _cost(task: Document) -> tuple[tuple[str, str], ...]:
+    usage = task.get("usage")
+    line = cost_line(usage, task.get("budget_usd")) if usage else ""
+    return (("cost", line),) if line else ()
 
 
 def _collect(client: Client, limit: int, **query: str | None) -> Document:

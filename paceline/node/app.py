@@ -58,6 +58,7 @@ from paceline.node.results import Results
 from paceline.node.service import Service
 from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
+from paceline.node.toolbox import Toolbox
 from paceline.node.twins import Life, twin_found
 from paceline.node.vitals import Heartbeats, Lease, VitalsTable, read_resources
 from paceline.node.web.auth import read_or_make_token
@@ -446,6 +447,17 @@ class Node:
                 apart=self._merging.warnings,
             ),
             inspection=self._make_inspection(data_dir),
+            toolbox=Toolbox(
+                node_id=self._network.node_id,
+                connection=consensus.machine.connection,
+                reader=reader,
+                vitals=self._vitals,
+                calls=self._network.calls,
+                proposals=self._proposals,
+                clock=self._clock,
+                members=self._live_members,
+                look=self._workshop.look,
+            ),
             exposition=self._make_exposition(data_dir, reader),
             settings=lambda: settings_document(self._settings),
             on_stop=self.stop,

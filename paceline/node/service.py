@@ -31,6 +31,7 @@ from paceline.node.repository import Repositories
 from paceline.node.results import Results
 from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
+from paceline.node.toolbox import Toolbox
 from paceline.node.web.ports import (
     Document,
     EventQuery,
@@ -65,6 +66,7 @@ class Service:
         log_feed: LogFeed,
         access: Access,
         inspection: Inspection,
+        toolbox: Toolbox,
         steward: Stewardship,
         deciding: Deciding,
         explaining: Explaining,
@@ -85,6 +87,7 @@ class Service:
         self._log_feed = log_feed
         self.access = access
         self.inspection = inspection
+        self.toolbox = toolbox
         self.steward = steward
         self.deciding = deciding
         self._explaining = explaining
@@ -114,14 +117,6 @@ class Service:
     async def workers(self) -> list[Document]:
         """Answer the registered workers."""
         return await self._reader.read(queries.workers)
-
-    async def tools(self) -> list[Document]:
-        """Answer every tool of every worker."""
-        return [
-            {**tool, "node_id": worker["node_id"], "node": worker["name"]}
-            for worker in await self.workers()
-            for tool in worker["tools"]
-        ]
 
     async def templates(self) -> list[Document]:
         """Answer the templates."""

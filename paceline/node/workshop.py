@@ -135,6 +135,7 @@ class Workshop:
             definitions=data_dir.path / "tools.d",
         )
         self.tools: tuple[ToolState, ...] = ()
+        self._on_tools: Callable[[], None] = lambda: None
         self._desk = Desk(
             node_id=node_id,
             directory=data_dir.directory("attempts"),
@@ -210,13 +211,18 @@ class Workshop:
 
     async def watch_tools(self, on_change: Callable[[], None]) -> None:
         """Look at the tools again and again; tell when one has come, gone or changed."""
+        self._on_tools = on_change
         while True:
-            try:
-                found = await self.registry.detect_all()
-            except PacelineError as error:
-                log.warning("the tools could not be looked at", reason=str(error))
-            else:
-                if found != self.tools:
-                    self.tools = found
-                    on_change()
+            await self.look()
             await asyncio.sleep(DETECT_S)
+
+    async def look(self) -> None:
+        """Look at the tools now; tell if that shows something new."""
+        try:
+            found = await self.registry.detect_all()
+        except PacelineError as error:
+            log.warning("the tools could not be looked at", reason=str(error))
+            return
+        if found != self.tools:
+            self.tools = found
+            self._on_tools()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from paceline.errors import InputError, NotFound
-from paceline.tasks import phases
+from paceline.tasks import phases, queries_usage
 from paceline.tasks.documents import (
     attempt_document,
     decoded,
@@ -62,6 +62,10 @@ def task(connection: sqlite3.Connection, identifier: str) -> Document:
     sql = f"SELECT {_TASK_COLUMNS} FROM tasks WHERE task_id = ?"
     document = task_document(rows(connection, sql, task_id)[0])
     document["subtasks"] = subtasks(connection, task_id)
+    document["budget_usd"] = queries_usage.budget(connection, task_id)
+    document["usage"] = queries_usage.task_usage(
+        attempt for subtask in document["subtasks"] for attempt in subtask["attempts"]
+    )
     document["checkpoints"] = checkpoints_of(connection, task_id)
     return document
 

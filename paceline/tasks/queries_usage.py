@@ -16,7 +16,9 @@ from paceline.errors import InputError
 from paceline.tasks import phases
 from paceline.tasks.documents import iso
 
-BY: Final = ("task", "node", "tool", "day")
+BY: Final = {"task": "task_id", "node": "node_id", "tool": "tool", "day": "day"}
+"""What may be summed by, and what that is called in the rows."""
+
 TOKENS: Final = ("tokens_in", "tokens_out", "cached")
 ROWS_LIMIT: Final = 10_000
 DAY_MS: Final = 24 * 3600 * 1000
@@ -78,7 +80,7 @@ class Overspent:
 
 
 def usage(connection: sqlite3.Connection, *, by: str = "tool", since_ms: int = 0) -> dict[str, Any]:
-    """Answer `by`, `since`, `rows` (each with the key named as `by`) and their `total`.
+    """Answer `by`, `since`, `rows` (each with its key, see `BY`) and their `total`.
 
     Days are in UTC. The dearest row comes first, of days the latest; beyond 10,000 rows `more` says
     how many were left out of `rows`, not of `total`. Reads all attempts that have ended since then.
@@ -92,7 +94,7 @@ def usage(connection: sqlite3.Connection, *, by: str = "tool", since_ms: int = 0
         used, cost_usd, basis = json.loads(row[4] or "{}"), row[5], _basis(row[6])
         for each in (total, sums.setdefault(_key(by, row), _Sum())):
             each.add(used, cost_usd, basis)
-    found = [{by: key, **each.document()} for key, each in sums.items()]
+    found = [{BY[by]: key, **each.document()} for key, each in sums.items()]
     found.sort(key=lambda row: _order(by, row))
     return {
         "by": by,
@@ -159,13 +161,13 @@ def _spent(connection: sqlite3.Connection, task_id: str) -> float:
 def _key(by: str, row: tuple[Any, ...]) -> str:
     if by == "day":
         return datetime.fromtimestamp(row[3] / 1000, UTC).date().isoformat()
-    return str(row[BY.index(by)])
+    return str(row[list(BY).index(by)])
 
 
 def _order(by: str, row: dict[str, Any]) -> tuple[Any, ...]:
     if by == "day":
         return (-datetime.fromisoformat(row["day"]).toordinal(),)
-    return -row["cost_usd"], -row["tokens_in"] - row["tokens_out"], row[by]
+    return -row["cost_usd"], -row["tokens_in"] - row["tokens_out"], row[BY[by]]
 
 
 def _basis(details: str | None) -> str:

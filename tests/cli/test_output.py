@@ -28,6 +28,7 @@ READING: Sequence[tuple[list[str], str]] = (
     (["logs", "1111"], "lines"),
     (["explain", "1111"], "subtasks"),
     (["tools"], "tools"),
+    (["usage"], "rows"),
     (["templates"], "templates"),
     (["events"], "events"),
 )

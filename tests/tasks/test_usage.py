@@ -58,11 +58,11 @@ def test_sums_by_everything(drive: Driver) -> None:
         "computed_usd": 0.1,
         "unpriced": 1,
     }
-    assert [(row["node"], row["cost_usd"]) for row in by_node["rows"]] == [
+    assert [(row["node_id"], row["cost_usd"]) for row in by_node["rows"]] == [
         ("n1", 0.45),
         ("n2", 0.1),
     ]
-    costs = [(row["task"], row["cost_usd"]) for row in usage(connection, by="task")["rows"]]
+    costs = [(row["task_id"], row["cost_usd"]) for row in usage(connection, by="task")["rows"]]
     assert costs == [("t1", 0.35), ("t2", 0.2)]
     assert [row["tool"] for row in usage(connection, by="tool")["rows"]] == ["command"]
     days = usage(connection, by="day")["rows"]

@@ -102,6 +102,14 @@ class EventQuery:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """Sums of what was used `by` task, node, tool or day, since a moment."""
+
+    by: str = "tool"
+    since_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """`healthy`: storage and loops work. `ready`: this node can also serve reads and writes."""
 
@@ -179,6 +187,26 @@ class DecidingService(Protocol):
         ...
 
 
+class ToolService(Protocol):
+    """The tools of all nodes, and what the work costs."""
+
+    async def tools(self) -> list[Document]:
+        """Answer `name, healthy, version, reason, node_id, isolation, throttled_until` at least."""
+        ...
+
+    async def check(self) -> Document:
+        """Have all nodes look at their tools anew. Answer `tools`, and `unanswered` by node."""
+        ...
+
+    async def usage(self, query: UsageQuery) -> Document:
+        """Answer `by, since, rows, more, total`; see `queries_usage.usage`. Raise InputError."""
+        ...
+
+    async def set_budget(self, task_id: str, budget_usd: float | None) -> Document:
+        """Answer `task_id, budget_usd, changed`. Raise NotFound, InputError, Conflict."""
+        ...
+
+
 class AccessService(Protocol):
     """Who gets in. Everything here raises Unavailable while the cluster cannot decide."""
 
@@ -243,6 +271,11 @@ class NodeService(Protocol):
 
     An id that nothing has raises NotFound, an ambiguous prefix InputError.
     """
+
+    @property
+    def toolbox(self) -> ToolService:
+        """Answer the part that is about tools and money."""
+        ...
 
     @property
     def steward(self) -> StewardService:
@@ -342,10 +375,6 @@ class NodeService(Protocol):
 
     async def workers(self) -> list[Document]:
         """Answer the registered workers."""
-        ...
-
-    async def tools(self) -> list[Document]:
-        """Answer the tools of the cluster: `name, healthy, version, reason, node_id` at least."""
         ...
 
     async def templates(self) -> list[Document]:

@@ -246,6 +246,19 @@ class LiveQuery(Schema):
     after: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
+class SumsQuery(Schema):
+    """What to sum by, and since when (ISO 8601)."""
+
+    by: Literal["task", "node", "tool", "day"] = "tool"
+    since: Annotated[str, StringConstraints(max_length=40)] = ""
+
+
+class BudgetBody(Schema):
+    """What the task may cost in US dollars; null = no bound."""
+
+    budget_usd: Annotated[float, Field(gt=0, le=BUDGET_LIMIT_USD)] | None
+
+
 class LoginQuery(Schema):
     """The secret of a one-time link."""
 

@@ -41,6 +41,7 @@ from paceline.node.web import (
     results,
     status,
     tasks,
+    tools,
 )
 from paceline.node.web.auth import Guard, read_or_make_token
 from paceline.node.web.call import Call, Row, answer, parse
@@ -75,6 +76,7 @@ DOCUMENTED = (
     *results.ROWS,
     *access.ROWS,
     *inspection.ROWS,
+    *tools.ROWS,
     *members.ROWS,
     *metrics.ROWS,
     *live.ROWS,

@@ -25,11 +25,6 @@ async def workers(call: Call) -> Response:
     return answer({"workers": await call.service.workers()})
 
 
-async def tools(call: Call) -> Response:
-    """Answer the tools of all workers."""
-    return answer({"tools": await call.service.tools()})
-
-
 async def templates(call: Call) -> Response:
     """Answer the templates that a task's `type` may name."""
     return answer({"templates": await call.service.templates()})
@@ -88,7 +83,6 @@ ROWS = (
     ),
     Row("GET", f"{PREFIX}/nodes", nodes, "The members", "nodes"),
     Row("GET", f"{PREFIX}/workers", workers, "The registered workers", "workers"),
-    Row("GET", f"{PREFIX}/tools", tools, "The tools of all workers", "tools"),
     Row("GET", f"{PREFIX}/running", running, "What runs now, on all nodes", "running"),
     Row("GET", f"{PREFIX}/settings", settings, "How this node is set up", "groups"),
     Row(

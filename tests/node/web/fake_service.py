@@ -24,6 +24,7 @@ from paceline.node.web.ports import (
     LogQuery,
     TaskQuery,
     TaskRequest,
+    UsageQuery,
 )
 
 TOKEN = "a-token-of-the-fake"
@@ -101,6 +102,49 @@ class FakeAccess:
                 self.waiting.remove(each)
                 return each
         raise NotFound(f"no newcomer {newcomer!r} waits")
+
+
+@dataclass
+class FakeToolbox:
+    """Two tools, one of which rests; `asked` is what was."""
+
+    failure: PacelineError | None = None
+    asked: list[Any] = field(default_factory=list)
+
+    async def tools(self) -> list[Document]:
+        if self.failure is not None:
+            raise self.failure
+        healthy = {"healthy": True, "version": "1", "reason": "", "node_id": NODE_ID, "slots": 2}
+        more = {"isolation": "bubblewrap", "running": 1, "cost_usd": 0.25, "cost_today_usd": 0.0}
+        rest = {"throttled_until": "2023-11-14T22:13:20.000Z", "throttled_by": "usage"}
+        free = {"throttled_until": None, "throttled_by": ""}
+        return [
+            {"name": "command", **healthy, **more, **free},
+            {"name": "codex", **healthy, **more, **rest},
+        ]
+
+    async def check(self) -> Document:
+        self.asked.append("check")
+        return {"tools": await self.tools(), "unanswered": {OTHER_ID: "not connected"}}
+
+    async def usage(self, query: UsageQuery) -> Document:
+        self.asked.append(query)
+        numbers = {
+            "attempts": 2,
+            "tokens_in": 1200,
+            "tokens_out": 34,
+            "cached": 100,
+            "cost_usd": 0.25,
+            "reported_usd": 0.25,
+            "computed_usd": 0.0,
+            "unpriced": 1,
+        }
+        rows = [{"tool": name, **numbers} for name in ("codex", "qwen")]
+        return {"by": query.by, "since": None, "rows": rows, "more": 0, "total": numbers}
+
+    async def set_budget(self, task_id: str, budget_usd: float | None) -> Document:
+        self.asked.append((task_id, budget_usd))
+        return {"task_id": task_id, "budget_usd": budget_usd, "changed": True}
 
 
 @dataclass
@@ -295,6 +339,7 @@ class FakeService:
     stream_failure: PacelineError | None = None
     access: FakeAccess = field(default_factory=FakeAccess)
     inspection: FakeInspection = field(default_factory=FakeInspection)
+    toolbox: FakeToolbox = field(default_factory=FakeToolbox)
     results: FakeResults = field(default_factory=FakeResults)
     steward: FakeSteward = field(default_factory=FakeSteward)
     deciding: FakeDeciding = field(default_factory=FakeDeciding)
@@ -494,12 +539,6 @@ class FakeService:
 
     async def workers(self) -> list[Document]:
         return await self.nodes()
-
-    async def tools(self) -> list[Document]:
-        self._fail()
-        return [
-            {"name": "command", "healthy": True, "version": "1", "reason": "", "node_id": NODE_ID}
-        ]
 
     async def templates(self) -> list[Document]:
         self._fail()
