@@ -63,6 +63,8 @@ def spawn(settings: NodeSettings, environ: Mapping[str, str]) -> subprocess.Pope
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     inherited = {key: value for key, value in environ.items() if not _is_setting(key)}
     secret = {"PACELINE_TOKEN": settings.token} if settings.token else {}
+    # What the file says has been heard, too; `settings` is all that counts.
+    inherited["PACELINE_CONFIG"] = os.devnull
     descriptor = os.open(settings.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as log:
         return subprocess.Popen(

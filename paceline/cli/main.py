@@ -41,6 +41,7 @@ COMMANDS = {
     "recover": "paceline.cli.recover:recover",
     "token": "paceline.cli.main:token",
     "approve": "paceline.cli.token:approve",
+    "config": "paceline.cli.main:config",
     "evaluate": "paceline.cli.evaluate:evaluate",
     "doctor": "paceline.cli.doctor:doctor",
     "demo": "paceline.cli.demo:demo",
@@ -54,6 +55,17 @@ NODE_COMMANDS = {
     "stop": "paceline.cli.node:stop",
     "drain": "paceline.cli.members:drain",
     "leave": "paceline.cli.members:leave",
+    "service": "paceline.cli.main:service",
+}
+SERVICE_COMMANDS = {
+    "install": "paceline.cli.service:install",
+    "remove": "paceline.cli.service:remove",
+    "status": "paceline.cli.service:status",
+}
+CONFIG_COMMANDS = {
+    "init": "paceline.cli.config:init",
+    "show": "paceline.cli.config:show",
+    "check": "paceline.cli.config:check",
 }
 
 
@@ -72,6 +84,16 @@ def cli() -> None:
 @click.group(cls=LazyGroup, lazy=NODE_COMMANDS)
 def node() -> None:
     """Start, stop or drain the node on this machine, or take it out of its cluster."""
+
+
+@click.group(cls=LazyGroup, lazy=SERVICE_COMMANDS)
+def service() -> None:
+    """Have the node of this machine started by the system."""
+
+
+@click.group(cls=LazyGroup, lazy=CONFIG_COMMANDS)
+def config() -> None:
+    """Write, show or check the configuration file of the node of this machine."""
 
 
 @click.group(cls=LazyGroup, lazy=TOKEN_COMMANDS)

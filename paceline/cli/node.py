@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from paceline import config
 from paceline.cli import options
 from paceline.cli.failures import UNAVAILABLE
 from paceline.client import Client
@@ -85,7 +86,8 @@ def start(detach: bool, **given: Any) -> None:
 
     Prints a line `ready` with the node's id and the address of its page.
     """
-    settings = load(given, os.environ, sys.stdin)
+    said = config.read(config.default_path(os.environ))
+    settings = load(config.under(given, said, os.environ), os.environ, sys.stdin)
     if detach:
         return _detach(settings)
     from paceline.node.app import run  # noqa: PLC0415 - only a node pays for all of a node

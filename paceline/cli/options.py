@@ -7,13 +7,13 @@ from typing import Any, TypeVar
 
 import click
 
-from paceline.settings import default_data_dir
+from paceline import config
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _data_dir(ctx: click.Context, param: click.Parameter, value: str | None) -> Path:
-    return Path(value).expanduser().absolute() if value else default_data_dir(os.environ)
+    return Path(value).expanduser().absolute() if value else config.data_dir(os.environ)
 
 
 def data_dir(function: F) -> F:

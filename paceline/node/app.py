@@ -45,6 +45,7 @@ from paceline.node.founding import Settled
 from paceline.node.inspection import Inspection
 from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
+from paceline.node.log_rotation import rotate_for_ever
 from paceline.node.logging import configure, somebody_reads
 from paceline.node.members import follow_members
 from paceline.node.merging import Cluster, Merging
@@ -165,6 +166,7 @@ class Node:
 
     async def _live(self, data_dir: DataDir, stack: AsyncExitStack) -> None:
         network = self._network
+        self._start(rotate_for_ever(self._settings.log_file), "log rotation")
         self._start(network.calls.run(), "calls")
         self._start(network.greeting.run(), "greeting")
         self._start(network.discovery.run(), "discovery")
