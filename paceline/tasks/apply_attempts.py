@@ -26,7 +26,13 @@ from paceline.tasks.effects_subtasks import (
     start,
 )
 from paceline.tasks.model import AttemptStatus, ResultStatus, SubtaskStatus, TaskStatus
-from paceline.tasks.reviewing import begin_review, finish_review, finish_work, give_up
+from paceline.tasks.reviewing import (
+    begin_review,
+    finish_conflict,
+    finish_review,
+    finish_work,
+    give_up,
+)
 
 
 def allocate(effects: Effects, command: Allocate) -> dict[str, Any]:
@@ -70,6 +76,10 @@ def finish_attempt(effects: Effects, command: FinishAttempt) -> bool:
         finish_review(effects, held, command.outcome)
     elif command.outcome.status is ResultStatus.OK:
         finish_work(effects, held, command.outcome)
+    elif command.outcome.status is ResultStatus.CONFLICT and finish_conflict(
+        effects, held, command.outcome
+    ):
+        return True
     else:
         fail_or_retry(effects, held, command.outcome)
     return True

@@ -59,7 +59,7 @@ def resolve_checkpoint(effects: Effects, command: ResolveCheckpoint) -> str:
     if row.subtask_id:
         judged = quality.load(effects, _number(effects, row.subtask_id))
         _keep(effects, row, command)
-        _decide_subtask(effects, judged, decision, command)
+        _decide_subtask(effects, judged, decision, row.kind, command)
         return _status(effects, "subtasks", "subtask_id", row.subtask_id)
     _require_sense(effects, task, decision)
     _keep(effects, row, command)
@@ -134,11 +134,17 @@ def _require_sense(effects: Effects, task: TaskRow, decision: Decision) -> None:
 
 
 def _decide_subtask(
-    effects: Effects, judged: Judged, decision: Decision, command: ResolveCheckpoint
+    effects: Effects, judged: Judged, decision: Decision, kind: str, command: ResolveCheckpoint
 ) -> None:
+    """Do what was decided about a subtask in review, or about one that was held before it began.
+
+    Of the latter, each decision lets it begin; but what cannot be merged is given up if rejected.
+    """
     feedback = feedback_of(command)
     if decision is Decision.FAIL:
-        quality.fail(effects, judged, f"its checkpoint was not decided in time: {feedback}")
+        quality.fail(effects, judged, "its checkpoint was not decided in time")
+    elif decision is Decision.REJECT and kind == CheckpointType.CONFLICT:
+        quality.fail(effects, judged, f"rejected: {feedback}" if feedback else "rejected")
     elif judged.status == SubtaskStatus.PENDING:
         if feedback:
             quality.add_feedback(effects, judged.subtask_no, feedback)
@@ -192,14 +198,15 @@ class _Row:
     checkpoint_id: str
     task_id: str
     subtask_id: str
+    kind: str
     data: dict[str, Any]
 
 
 def _find(effects: Effects, checkpoint_id: str) -> _Row:
     """Answer a checkpoint that waits. Raise NotFound; Conflict, which says who decided."""
     row = effects.db.execute(
-        "SELECT checkpoint_id, task_id, subtask_id, checkpoint_data, status FROM checkpoints"
-        " WHERE checkpoint_id = ?",
+        "SELECT checkpoint_id, task_id, subtask_id, checkpoint_data, status, checkpoint_type"
+        " FROM checkpoints WHERE checkpoint_id = ?",
         (checkpoint_id,),
     ).fetchone()
     if row is None:
@@ -207,7 +214,7 @@ def _find(effects: Effects, checkpoint_id: str) -> _Row:
     data = json.loads(row[3])
     if row[4] != "pending":
         raise Conflict(f"checkpoint {checkpoint_id} is not open any more: {_ended(row[4], data)}")
-    return _Row(row[0], row[1], row[2] or "", data)
+    return _Row(row[0], row[1], row[2] or "", row[5], data)
 
 
 def _ended(status: str, data: dict[str, Any]) -> str:

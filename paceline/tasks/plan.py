@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from paceline.errors import InvalidPlan
-from paceline.tasks import agent_terms, graph, plan_fields, templates
+from paceline.tasks import agent_terms, graph, plan_fields, plan_gates, templates
 from paceline.tasks.draft import (
     COMMAND,
     DESCRIPTION_LIMIT,
@@ -70,6 +70,7 @@ _TASK_FIELDS: dict[str, plan_fields.Reader] = {
     "metadata": plan_fields.plain_map,
     "budget_usd": agent_terms.budget,
     **agent_terms.DEFAULTS,
+    **plan_gates.FIELDS,
     "subtasks": lambda node: node,
 }
 
@@ -221,7 +222,10 @@ def _template_subtasks(
             top.get("type"),
             top.get("description", ""),
             tool_preferences=preferences,
-            settings=agent_terms.defaults(terms, preferences),
+            settings={
+                **agent_terms.defaults(terms, preferences),
+                **plan_gates.settings(terms),
+            },
         )
     except InvalidPlan as error:
         found.add(f"type: {error.reason}", top.line_of("type"))

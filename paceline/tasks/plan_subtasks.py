@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from paceline.tasks import agent_terms, graph, plan_fields
+from paceline.tasks import agent_terms, graph, plan_fields, plan_gates
 from paceline.tasks.draft import (
     CHECKPOINT,
     COMMAND,
@@ -41,6 +41,7 @@ _SUBTASK_FIELDS: dict[str, plan_fields.Reader] = {
     "review": plan_fields.flag,
     "checkpoint": plan_fields.flag,
     **agent_terms.OWN,
+    **plan_gates.FIELDS,
     "settings": plan_fields.plain_map,
 }
 
@@ -81,7 +82,9 @@ def own_subtasks(
             if not fields.refused("tool") and set(tools) <= set(known_tools):
                 _check_run(who, fields, tools, found)
         own = agent_terms.own_terms(who, fields, tools, found)
-        settings = {**agent_terms.defaults(terms, tools), **fields.get("settings", {}), **own}
+        gates = plan_gates.settings(terms, fields.values)
+        given = {**gates, **fields.get("settings", {})}
+        settings = {**agent_terms.defaults(terms, tools), **given, **own}
         vertices.append(_vertex(fields))
         drafts.append(_draft(fields, tools, top.get("description", ""), settings))
     # A name that was refused would be refused again wherever it is needed.

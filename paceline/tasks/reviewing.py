@@ -28,8 +28,15 @@ from paceline.tasks.effects_subtasks import (
     result_text,
     tell,
 )
-from paceline.tasks.gates import Step
-from paceline.tasks.model import AttemptStatus, Outcome, ResultStatus, Review, SubtaskStatus
+from paceline.tasks.gates import Ruling, Step
+from paceline.tasks.model import (
+    AttemptStatus,
+    CheckpointType,
+    Outcome,
+    ResultStatus,
+    Review,
+    SubtaskStatus,
+)
 
 LEVEL: Final = 2
 """Of the log: from here on there are gates."""
@@ -59,6 +66,24 @@ def finish_work(effects: Effects, held: HeldRow, outcome: Outcome) -> None:
     _to_review(effects, held, outcome)
     judged.status = SubtaskStatus.REVIEW
     follow(effects, judged, ruling)
+
+
+def finish_conflict(effects: Effects, held: HeldRow, outcome: Outcome) -> bool:
+    """Ask a person where what a subtask needs cannot be merged; answer whether that was done."""
+    if effects.level < LEVEL or held.cancel_requested:
+        return False
+    end_attempt(effects, held, AttemptStatus.FAILED, outcome)
+    phases.check("subtask", held.status, SubtaskStatus.PENDING)
+    effects.db.execute(
+        "UPDATE subtasks SET status = 'pending', assigned_worker = NULL, assigned_at = NULL,"
+        " updated_at = ? WHERE subtask_no = ?",
+        (effects.now_ms, held.subtask_no),
+    )
+    tell(effects, held, SubtaskStatus.PENDING, AttemptStatus.FAILED, {"result": outcome.status})
+    judged = load(effects, held.subtask_no)
+    judged.author_attempt = held.attempt
+    follow(effects, judged, Ruling(Step.ASK, kind=CheckpointType.CONFLICT, reason=outcome.text))
+    return True
 
 
 def _to_review(effects: Effects, held: HeldRow, outcome: Outcome) -> None:
@@ -131,7 +156,7 @@ def _lose_review(effects: Effects, held: HeldRow, reason: str) -> None:
         "UPDATE subtasks SET losses = ? WHERE subtask_no = ?",
         (again.tally.losses, held.subtask_no),
     )
-    follow(effects, judged, gates.Ruling(Step.REVIEW))
+    follow(effects, judged, Ruling(Step.REVIEW))
 
 
 def _reviewed(effects: Effects, judged: Judged, review: Review) -> None:
@@ -148,7 +173,7 @@ def _no_review(effects: Effects, judged: Judged, held: HeldRow, outcome: Outcome
             "UPDATE subtasks SET deferrals = deferrals + 1 WHERE subtask_no = ?",
             (held.subtask_no,),
         )
-        follow(effects, judged, gates.Ruling(Step.REVIEW))
+        follow(effects, judged, Ruling(Step.REVIEW))
         return
     judged.unusable += 1
     store(effects, judged)

@@ -215,9 +215,7 @@ def test_a_low_score_is_corrected_though_leaders_die(three: Cluster, source: Pat
     plan = PLAN.format(source=source, words="NEEDS=1 RISKY").replace(
         "review: true", "review: false"
     )
-    task_id = node.submit(
-        plan.replace("tool: [alpha", "settings: {gates: {retry: 0}}, tool: [alpha")
-    )
+    task_id = node.submit(plan.replace("tool: [alpha", "gates: {retry: 0}, tool: [alpha"))
     checkpoint = waiting(node, task_id)
     assert checkpoint["type"] == "evaluation"
     assert checkpoint["score"] < 7

@@ -101,6 +101,12 @@ class JudgingTwin(Twin):
             attempt.result = outcome.status
             self._review_ends(ref, outcome, now_ms)
             return True
+        if outcome.status is ResultStatus.CONFLICT and not self.subtasks[ref.subtask_id].cancel:
+            attempt.result, attempt.status = outcome.status, "failed"
+            self.subtasks[ref.subtask_id].status = "pending"
+            self._insert(self.subtasks[ref.subtask_id].task_id, ref.subtask_id, "conflict")
+            self._settle(self.subtasks[ref.subtask_id].task_id)
+            return True
         if outcome.status is not ResultStatus.OK:
             return super().finish(ref, node_id, outcome, now_ms)
         attempt.result = outcome.status
@@ -224,10 +230,11 @@ class JudgingTwin(Twin):
             elif self.tasks[task_id].status == "checkpoint":
                 self.tasks[task_id].status = "failed"
             return self.tasks[task_id].status
+        conflict = [task_id, name, "conflict", "pending"] in self.checkpoints
         self._close(task_id, name, "resolved")
         sub, past = self.subtasks[name], self.past[name]
         sub.not_before = 0
-        if decision == "fail":
+        if decision == "fail" or (conflict and decision == "reject"):
             self._unsuccessful(name, None, 0)
         elif sub.status == "review" and decision == "accept":
             sub.status = "completed"

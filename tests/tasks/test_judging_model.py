@@ -22,6 +22,7 @@ from tests.tasks.judging import JudgingGame
 Move = Callable[[JudgingGame, Random], None]
 
 CHANGE = RepositoryChange("base", "start", "commit", BlobRef("ab" * 32, 512, ("n1", "n2")), 1, 2, 3)
+CONFLICTS = [ResultStatus.CONFLICT] * 3
 DECISIONS = ["accept", "accept", "correct", "reject", "fail"]
 
 MOVES: dict[Move, int] = {
@@ -59,7 +60,7 @@ def _shape(random: Random) -> list[list[int]]:
 
 
 def _outcome(random: Random) -> Outcome:
-    status = random.choice([*ResultStatus, *[ResultStatus.OK] * 25])
+    status = random.choice([*ResultStatus, *CONFLICTS, *[ResultStatus.OK] * 25])
     changed = random.random() < 0.6
     score = random.choice([None, 3.0, 6.0, 9.0, 9.0, 9.0])
     finding = Finding("a.py", 1, "high", "it is wrong")
@@ -85,6 +86,7 @@ def test_a_long_game(seed: int) -> None:
         game.end()
         ended = {(each[2], each[3]) for each in game.twin.checkpoints}
         assert {("scheduled", "resolved"), ("evaluation", "resolved")} <= ended
+        assert "conflict" in {kind for kind, _ in ended}
         assert any(past.reviews for past in game.twin.past.values())
     finally:
         game.close()
