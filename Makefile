@@ -42,8 +42,9 @@ tests: setup             ## all tests; those of whole nodes one after another, w
 	$(BIN)/python -m pytest -q -n 2 -m "not mutants and not e2e"
 	$(BIN)/python -m pytest -q -m "e2e and not mutants"
 
-tools:                   ## the pinned programs of agents that tests/e2e/test_tools_real.py drives
+tools:                   ## the pinned programs that tests/e2e/test_tools_real.py and test_page.py use
 	tests/rigs/standin/install.sh
+	tests/rigs/browser/install.sh
 
 sim: setup               ## seeded simulation: FROM=1 SEEDS=2000, or SEED=17 to replay one with its story
 	$(BIN)/python -m tests.sim.runner $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS))

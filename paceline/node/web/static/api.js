@@ -3,6 +3,7 @@
 // fragment and which is kept where only this host and port can read it.
 
 const KEY = "paceline.key";
+const TEXT_LIMIT_BYTES = 8_000_000;
 
 /** A refusal, with the words of the node: `detail` is for a person, `code` for a program. */
 export class Problem extends Error {
@@ -56,6 +57,11 @@ export async function post(path, body = {}) {
 export async function text(path, query = {}) {
   const response = await fetch(address(path, query));
   if (!response.ok) await answered(response);
+  const size = Number(response.headers.get("content-length") ?? 0);
+  if (size > TEXT_LIMIT_BYTES) {
+    await response.body.cancel();
+    throw new Problem(413, { detail: `It is too large to show (${Math.round(size / 1e6)} MB).` });
+  }
   return response.text();
 }
 

@@ -104,7 +104,12 @@ function help() {
 }
 
 function search() {
-  if (name !== "tasks") location.hash = "#/tasks";
+  const field = document.getElementById("search");
+  if (field) {
+    field.focus();
+    return;
+  }
+  location.hash = "#/tasks";
   requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById("search")?.focus()));
 }
 

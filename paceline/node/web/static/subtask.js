@@ -41,9 +41,10 @@ function why(subtask, reason) {
 /** Points of each evaluator, on a scale of ten; what is below seven asks for a person. */
 export function scores(evaluation) {
   if (!evaluation) return null;
+  const score = evaluation.score === undefined ? evaluation.overall_score : evaluation.score;
   const entries = Object.entries(evaluation.dimension_scores ?? {}).filter(([, value]) => typeof value === "number");
   return h("section", { class: "scores" },
-    h("h3", {}, "Score ", h("strong", { class: evaluation.overall_score < 7 ? "low" : "" }, Number(evaluation.overall_score).toFixed(1)), h("span", { class: "muted" }, " of 10")),
+    h("h3", {}, "Score ", typeof score === "number" ? [h("strong", { class: score < 7 ? "low" : "" }, score.toFixed(1)), h("span", { class: "muted" }, " of 10")] : h("span", { class: "muted" }, "nobody could judge")),
     entries.map(([name, value]) => h("div", { key: name, class: `score${value < 7 ? " low" : ""}` },
       h("span", { class: "label" }, name.replaceAll("_", " ")),
       h("span", { class: "scale", "aria-hidden": "true" }, h("span", { style: { width: `${value * 10}%` } })),
@@ -63,9 +64,10 @@ function one(each) {
   const lasted = each.started_at && (time(each.finished_at) ?? Date.now()) - time(each.started_at);
   const tokens = Object.entries(each.usage ?? {}).map(([name, value]) => `${Number(value).toLocaleString("en")} ${name.replaceAll("_", " ")}`);
   return h("li", { key: each.attempt },
-    h("p", {}, glyph(each.status), h("strong", {}, `${each.attempt}.`), ` ${statusWord(each.status)} on ${nodeName(each.node_id)} with ${each.tool}`),
+    h("p", {}, glyph(each.status), h("strong", {}, `${each.attempt}.`), ` ${each.kind === "review" ? "review: " : ""}${statusWord(each.status)} on ${nodeName(each.node_id)} with ${each.tool}`),
     h("p", { class: "muted small" }, [each.started_at && h("time", { datetime: each.started_at, title: moment(each.started_at) }, clock(each.started_at)), lasted !== null && lasted !== "" && lasted !== undefined ? ` · ${duration(lasted)}` : "", each.exit_code !== null ? ` · exit ${each.exit_code}` : "", each.cost_usd !== null ? ` · ${money(each.cost_usd)}` : ""]),
     tokens.length > 0 && h("p", { class: "muted small" }, tokens.join(" · ")),
     each.reason && h("p", { class: "reason" }, each.reason),
+    each.review?.summary && h("p", { class: "reason" }, each.review.summary),
     each.status !== "succeeded" && each.log_tail && h("details", {}, h("summary", {}, "How its log ended"), h("pre", { tabindex: 0 }, each.log_tail)));
 }

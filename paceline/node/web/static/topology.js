@@ -60,18 +60,24 @@ function vertex(member, cluster, at, radius, crowded, running) {
   const away = member.status === "offline";
   const own = member.node_id === cluster.node_id;
   const said = describe(member, own);
+  const busy = away ? "" : member.slots ? String(member.running) : "–";
+  // In the order of what is seen, as people who speak to their machine say what they see.
+  const spoken = [busy, member.name, !crowded && said, !crowded && works(member, running)].filter(Boolean).join(" ");
   const classes = ["peer", member.role, away ? "away" : "", member.draining ? "draining" : "", own ? "own" : ""];
   return h(
     "a",
-    { key: `n:${member.node_id}`, href: `#/node/${member.node_id}`, class: classes.filter(Boolean).join(" "), "aria-label": `${member.name}: ${said}` },
+    { key: `n:${member.node_id}`, href: `#/node/${member.node_id}`, class: classes.filter(Boolean).join(" "), "aria-label": spoken },
     h("circle", { cx: at.x, cy: at.y, r: radius + 7, class: "halo" }),
     h("circle", { cx: at.x, cy: at.y, r: radius, class: "body" }),
     !away && slots(member, at, radius),
     away
       ? h("path", { d: cross(at, radius * 0.3), class: "cross" })
-      : h("text", { x: at.x, y: at.y + (crowded ? 4 : 7), class: "busy" }, member.slots ? String(member.running) : "–"),
+      : h("text", { x: at.x, y: at.y + (crowded ? 4 : 7), class: "busy" }, busy),
+    " ", // keeps the words apart for those who hear them
     h("text", { x: at.x, y: at.y + radius + (crowded ? 17 : 23), class: "name" }, member.name),
+    " ",
     !crowded && h("text", { x: at.x, y: at.y + radius + 39, class: "role" }, said),
+    " ",
     !crowded && h("text", { x: at.x, y: at.y + radius + 55, class: "works" }, works(member, running)),
   );
 }

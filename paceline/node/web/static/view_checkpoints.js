@@ -7,9 +7,9 @@ import { h } from "./dom.js";
 import { bindView } from "./keys.js";
 import { empty, facts, failure, loading, panel } from "./parts.js";
 import { badge, glyph } from "./shapes.js";
-import { changed, gently, onActivity, state } from "./store.js";
+import { changed, gently, nodeName, onActivity, state } from "./store.js";
 import { scores } from "./subtask.js";
-import { ago, firstLine, moment, shortId } from "./words.js";
+import { ago, firstLine, moment, money, shortId } from "./words.js";
 
 let all = null;
 let place = 0;
@@ -28,7 +28,7 @@ export const checkpoints = {
   },
   draw() {
     const pending = (all ?? []).filter((each) => each.status === "pending");
-    const decided = (all ?? []).filter((each) => each.status !== "pending").slice(0, 50);
+    const over = (all ?? []).filter((each) => each.status !== "pending").reverse().slice(0, 50);
     return [
       h("h1", {}, "Decisions"),
       pending.length
@@ -36,10 +36,21 @@ export const checkpoints = {
             glyph("checkpoint"), h("span", { class: "what" }, h("strong", {}, each.subtask_name || "The whole task"), h("span", {}, reasonOf(each)), h("span", { class: "muted" }, `task ${shortId(each.task_id)} · ${ago(each.created_at)}`)),
             typeof each.score === "number" && h("span", { class: `mark${each.score < 7 ? " low" : ""}` }, each.score.toFixed(1))))))
         : empty("Nothing waits for you.", h("p", {}, "Work stops here when its score is low, when reviewers disagree, or as often as the task asks for it.")),
-      decided.length > 0 && panel("Decided", null, h("ul", { class: "brief" }, decided.map((each) => h("li", { key: each.checkpoint_id }, h("a", { href: `#/checkpoint/${each.checkpoint_id}` }, glyph(each.status), h("span", { class: "what" }, each.subtask_name || "The whole task", h("span", { class: "muted" }, ` ${each.decision ?? each.status}`)), h("span", { class: "muted when" }, ago(each.created_at))))))),
+      over.length > 0 && panel("Decided", null, h("ul", { class: "brief" }, over.map((each) => h("li", { key: each.checkpoint_id }, h("a", { href: `#/checkpoint/${each.checkpoint_id}` }, glyph(outcome(each)), h("span", { class: "what" }, each.subtask_name || "The whole task", h("span", { class: "muted" }, ` ${decided(each)}`)), h("span", { class: "muted when" }, ago(each.created_at))))))),
     ];
   },
 };
+
+const OUTCOME = { accept: "completed", correct: "review", reject: "failed" };
+const DECIDED = { accept: "accepted", correct: "sent back for correction", reject: "rejected" };
+
+function outcome(each) {
+  return each.status === "pending" ? "checkpoint" : OUTCOME[each.decision] ?? "cancelled";
+}
+
+function decided(each) {
+  return DECIDED[each.decision] ?? (each.status === "skipped" ? "not needed any more" : each.status);
+}
 
 function step(by) {
   const links = [...document.querySelectorAll(".decisions a, .brief a")];
@@ -68,12 +79,21 @@ const read = gently(async () => {
     if (wanted !== id) return;
     shown = found;
     task ??= await getOrNull(`tasks/${found.task_id}`);
-    patch ??= await text(`tasks/${found.task_id}/result/patch`, { subtask: found.subtask_name ?? "" }).catch(() => "");
+    patch ??= await changeOf(found);
   } catch (failed) {
     problem = failed;
   }
   changed();
 });
+
+/** The whole patch where it can be had, or else the beginning that the evaluation kept. */
+async function changeOf(found) {
+  try {
+    return await text(`tasks/${found.task_id}/result/patch`, { subtask: found.subtask_name ?? "" });
+  } catch {
+    return found.evaluation?.details?.diff ?? "";
+  }
+}
 
 export const checkpoint = {
   title: () => "Decision",
@@ -93,7 +113,7 @@ export const checkpoint = {
       h("header", { class: "taskhead" },
         h("h1", {}, shown.subtask_name || "The whole task"),
         h("p", { class: "lead" }, reasonOf(shown)),
-        facts([["Status", badge(open() ? "checkpoint" : shown.status)], ["Task", h("a", { href: `#/task/${shown.task_id}?subtask=${encodeURIComponent(shown.subtask_name ?? "")}` }, firstLine(task?.description ?? shortId(shown.task_id), 80))], ["Asked", h("time", { datetime: shown.created_at, title: moment(shown.created_at) }, ago(shown.created_at))], ["Kind", String(shown.type).replaceAll("_", " ")], ["Decision", shown.decision]])),
+        facts([["Status", badge(outcome(shown), open() ? "waits for you" : decided(shown))], ["Task", h("a", { href: `#/task/${shown.task_id}?subtask=${encodeURIComponent(shown.subtask_name ?? "")}` }, firstLine(task?.description ?? shortId(shown.task_id), 80))], ["Asked", h("time", { datetime: shown.created_at, title: moment(shown.created_at) }, ago(shown.created_at))], ["Kind", String(shown.type).replaceAll("_", " ")], ["Expires", shown.expires_at && moment(shown.expires_at)], ["Cost so far", money(shown.cost_usd)], ["Said", shown.feedback]])),
       h("div", { class: "review" },
         h("div", { class: "changes" }, patch === null ? loading() : patch ? diff(patch, open() ? commenting : null) : words(subtask)),
         h("aside", { class: "detail" }, scores(shown.evaluation ?? subtask?.evaluation), findings(), history())),
@@ -107,22 +127,33 @@ function open() {
 }
 
 function words(subtask) {
-  const said = subtask?.result?.text || subtask?.result?.output?.text;
+  const said = shown.attempt?.text || subtask?.result?.text || subtask?.result?.output?.text;
   return said ? h("pre", { tabindex: 0, "aria-label": "What the agent said" }, said) : empty("No change of files.", h("p", {}, "The subtask handed on no patch."));
 }
 
 function findings() {
-  const found = shown.findings ?? shown.issues ?? [];
-  if (!found.length) return null;
-  return h("section", {}, h("h3", {}, "Findings"), h("ul", { class: "findings" }, found.slice(0, 100).map((each, at) =>
-    h("li", { key: at, class: each.severity ?? "" }, h("strong", {}, each.severity ?? "note"), " ", each.message ?? each.text ?? String(each), each.file && h("code", {}, ` ${each.file}${each.line ? `:${each.line}` : ""}`)))));
+  const doubts = shown.evaluation?.details?.doubts ?? [];
+  return [
+    doubts.length > 0 && h("ul", { class: "findings", key: "doubts" }, doubts.map((each) => h("li", { key: each }, each))),
+    listed("Findings", shown.evaluation?.findings ?? []),
+  ];
 }
 
+function listed(title, found) {
+  if (!found.length) return null;
+  return h("section", { key: title }, title && h("h3", {}, title), h("ul", { class: "findings" }, found.slice(0, 100).map((each, at) =>
+    h("li", { key: at }, h("strong", { class: `severity ${each.severity}` }, each.severity || "note"), " ", each.message, each.file && h("code", {}, ` ${each.file}${each.line ? `:${each.line}` : ""}`)))));
+}
+
+const VERDICT = { approve: "approves", revise: "asks for changes", none: "gave no usable answer", "": "is looking" };
+
 function history() {
-  const said = shown.history ?? shown.reviews ?? shown.corrections ?? [];
-  if (!said.length) return null;
-  return h("section", {}, h("h3", {}, "Review so far"), h("ol", { class: "history" }, said.map((each, at) =>
-    h("li", { key: at }, h("p", {}, h("strong", {}, each.reviewer ?? each.by ?? each.kind ?? each.verdict ?? "correction"), h("span", { class: "muted" }, each.created_at ? ` ${ago(each.created_at)}` : "")), h("p", {}, each.feedback ?? each.text ?? each.summary ?? "")))));
+  const reviews = shown.reviews ?? [];
+  const corrections = shown.corrections ?? [];
+  if (!reviews.length && !corrections.length) return null;
+  return h("section", {}, h("h3", {}, "Review so far"), h("ol", { class: "history" },
+    reviews.map((each) => h("li", { key: `r${each.attempt}` }, h("p", {}, glyph(each.verdict === "approve" ? "completed" : each.verdict === "revise" ? "failed" : "review"), " ", h("strong", {}, `${each.tool} on ${nodeName(each.node_id)}`), ` ${VERDICT[each.verdict] ?? each.verdict}`), each.summary && h("p", {}, each.summary), listed("", each.findings ?? []))),
+    corrections.map((each) => h("li", { key: each.correction_id }, h("p", {}, h("strong", {}, "A person"), ` ${ago(each.created_at)}`), h("p", {}, each.feedback)))));
 }
 
 const keyOf = (file, line, kind) => `${kind === "del" ? "-" : "+"}${line}:${file}`;

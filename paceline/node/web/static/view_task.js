@@ -153,7 +153,7 @@ function overviewOf() {
 
 function head() {
   const costs = task.subtasks.flatMap((each) => each.attempts.map((one) => one.cost_usd)).filter((each) => each !== null && each !== undefined);
-  const used = sum(task.subtasks.flatMap((each) => each.attempts.map((one) => (one.usage.input_tokens ?? 0) + (one.usage.output_tokens ?? 0))));
+  const used = sum(task.subtasks.flatMap((each) => each.attempts.map((one) => (one.usage.tokens_in ?? 0) + (one.usage.tokens_out ?? 0))));
   const began = time(task.started_at ?? task.created_at);
   const lasted = (time(task.completed_at) ?? state.now) - began;
   const [title, ...rest] = task.description.trim().split("\n");

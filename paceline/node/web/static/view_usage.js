@@ -1,23 +1,25 @@
-// What the agents used and what it cost.
+// What the agents used and what it cost: by day, by tool, by node.
 
 import { getOrNull } from "./api.js";
 import { h } from "./dom.js";
-import { empty, failure, loading, panel } from "./parts.js";
+import { empty, facts, failure, loading, panel } from "./parts.js";
 import { changed, gently, nodeName, onActivity } from "./store.js";
-import { money } from "./words.js";
+import { count, money } from "./words.js";
 
-let usage;
+const KINDS = ["day", "tool", "node"];
+
+let sums;
 let problem = null;
 
 const read = gently(async () => {
   try {
-    usage = await getOrNull("usage");
+    sums = await Promise.all(KINDS.map((by) => getOrNull("usage", { by })));
     problem = null;
   } catch (failed) {
     problem = failed;
   }
   changed();
-}, 1000);
+}, 2000);
 
 export const usageView = {
   title: () => "Usage",
@@ -27,29 +29,34 @@ export const usageView = {
   },
   draw() {
     if (problem) return failure(problem);
-    if (usage === undefined) return loading();
-    if (usage === null) return empty("No usage is counted yet.");
-    const tables = Object.entries(usage).filter(([, value]) => Array.isArray(value) && value.length && typeof value[0] === "object");
-    return [h("h1", {}, "Usage"), tables.length ? tables.map(([name, rows]) => panel(title(name), null, table(rows))) : empty("Nothing has been used yet.")];
+    if (sums === undefined) return loading();
+    const total = sums[0]?.total;
+    return [
+      h("h1", {}, "Usage"),
+      total?.attempts ? [totals(total), sums.map((each) => panel(`By ${each.by}`, null, table(each)))] : empty("No agent has used anything yet.", h("p", {}, "Tokens and cost appear here as soon as a tool reports them.")),
+    ];
   },
 };
 
-function title(name) {
-  const words = name.replaceAll("_", " ");
-  return words[0].toUpperCase() + words.slice(1);
+function totals(total) {
+  return facts([
+    ["Cost", h("strong", { class: "sum" }, money(total.cost_usd))],
+    ["Tokens in", total.tokens_in.toLocaleString("en")],
+    ["Tokens out", total.tokens_out.toLocaleString("en")],
+    ["Attempts", total.attempts.toLocaleString("en")],
+    ["Without a price", total.unpriced ? count(total.unpriced, "attempt") : ""],
+  ]);
 }
 
-function table(rows) {
-  const names = Object.keys(rows[0]);
-  const most = Math.max(0, ...rows.map((row) => row.cost_usd ?? 0));
-  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Usage" }, h("table", { class: "table" },
-    h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col", class: typeof rows[0][name] === "number" ? "number" : "" }, title(name).replace(" usd", ""))), most > 0 && h("th", {}, h("span", { class: "hidden" }, "Share")))),
-    h("tbody", {}, rows.slice(0, 500).map((row, at) => h("tr", { key: at }, names.map((name) => h("td", { class: typeof row[name] === "number" ? "number" : "" }, cell(name, row[name]))), most > 0 && h("td", { class: "share" }, h("span", { style: { width: `${(100 * (row.cost_usd ?? 0)) / most}%` } })))))));
-}
+const COLUMNS = [["Attempts", "attempts"], ["Tokens in", "tokens_in"], ["Tokens out", "tokens_out"], ["Cached", "cached"], ["Cost", "cost_usd"]];
 
-function cell(name, value) {
-  if (value === null || value === undefined) return "–";
-  if (name === "cost_usd") return money(value);
-  if (name === "node_id") return nodeName(value);
-  return typeof value === "number" ? value.toLocaleString("en") : typeof value === "object" ? JSON.stringify(value) : String(value);
+function table({ by, rows, more }) {
+  const most = Math.max(0, ...rows.map((row) => row.cost_usd || row.tokens_out));
+  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `Usage by ${by}` }, h("table", { class: "table" },
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, by[0].toUpperCase() + by.slice(1)), COLUMNS.map(([title]) => h("th", { scope: "col", class: "number", key: title }, title)), h("th", { key: "~" }, h("span", { class: "hidden" }, "Share")))),
+    h("tbody", {}, rows.slice(0, 366).map((row) => h("tr", { key: row[by] },
+      h("td", {}, by === "node" ? nodeName(row.node) : row[by]),
+      COLUMNS.map(([title, name]) => h("td", { key: title, class: "number" }, name === "cost_usd" ? money(row[name]) : row[name].toLocaleString("en"))),
+      h("td", { class: "share", key: "~" }, h("span", { style: { width: `${(100 * (row.cost_usd || row.tokens_out)) / (most || 1)}%` } })))))),
+    more > 0 && h("p", { class: "muted" }, `and ${more} more`));
 }

@@ -112,6 +112,10 @@ export function news(entry) {
   const [, kind, rest] = /^([a-z]+)_(.*)$/.exec(action) ?? [null, "", action];
   const name = entry.name || details.name || shortId(entry.subtask_id ?? "");
   if (kind === "task") return { what: `Task ${TASK_NEWS[rest] ?? words(rest)}`, where: "", status: rest };
+  if (kind === "checkpoint") {
+    const what = rest === "pending" ? "waits for you" : `was decided: ${details.decision ?? words(rest)}`;
+    return { what: `${name || "The task"} ${what}`, where: "", status: rest === "pending" ? "checkpoint" : "completed" };
+  }
   if (kind === "subtask") return { ...subtaskNews(rest, name, node, details), where: node };
   return { what: `${node || "Cluster"}: ${words(action)}`, where: node, status: quality(action) };
 }
