@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from paceline.client import Document
 from tests.e2e.browser import WAIT_MS, axe, barriers, browsing, go, looking, opened
 from tests.e2e.cluster import Cluster, cluster, completed, wait_for
+from tests.e2e.test_quality import PLAN as QUALITY_PLAN
+from tests.e2e.test_quality import git, install, waiting
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -48,8 +51,22 @@ expect.set_options(timeout=WAIT_MS)
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster(tmp_path_factory.mktemp("nodes"), 3) as nodes:
+    directory = tmp_path_factory.mktemp("nodes")
+    install(directory, 3)
+    with cluster(directory, 3) as nodes:
         yield nodes
+
+
+@pytest.fixture(scope="module")
+def asked(three: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Document:
+    """A checkpoint that waits for a person: an agent wrote what scores low."""
+    source = tmp_path_factory.mktemp("source")
+    git(source, "init", "-q", "-b", "main")
+    git(source, "commit", "-q", "--allow-empty", "-m", "first")
+    plan = QUALITY_PLAN.format(source=source, words="NEEDS=1 RISKY")
+    plan = plan.replace("review: true", "settings: {gates: {retry: 0}}")
+    node = three.leader()
+    return waiting(node, node.submit(plan))
 
 
 @pytest.fixture(scope="module")
@@ -59,26 +76,20 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, three: Cluster) -> Iterator[Page]:
+def page(browser: Browser, three: Cluster, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page of a follower; whatever a script on it complains of fails the test."""
     context = looking(browser, reduced_motion="reduce")
     complaints: list[str] = []
     page = opened(context, three.followers()[0])
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page
+    if folder := os.environ.get("PACELINE_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{request.node.name}.png")
     context.close()
     assert complaints == []
 
 
-@pytest.fixture
-def keep(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if folder := os.environ.get("PACELINE_SCREENSHOTS"):
-        page: Page = request.getfixturevalue("page")
-        page.screenshot(path=Path(folder) / f"{request.node.name}.png")
-
-
-def views_of(page: Page, task_id: str) -> dict[str, str]:
+def views_of(page: Page, task_id: str, asked: Document) -> dict[str, str]:
     """Answer every view's address and something that it has; a task's views included."""
     task = f"#/task/{task_id}"
     node = page.get_attribute(".topology a", "href") or ""
@@ -86,6 +97,8 @@ def views_of(page: Page, task_id: str) -> dict[str, str]:
         f"{task}?subtask=look": ".attempts li",
         f"{task}?tab=timeline": ".bar",
         f"{task}?tab=log": ".entry",
+        f"#/task/{asked['task_id']}?tab=changes": ".diff",
+        f"#/checkpoint/{asked['checkpoint_id']}": ".diff",
         node: ".toollist",
     }
 
@@ -120,7 +133,6 @@ def test_a_link_opens_the_page_once_and_leaves_no_key_in_the_address(
     context.close()
 
 
-@pytest.mark.usefixtures("keep")
 def test_submit_a_plan_see_it_run_and_read_its_log(page: Page, three: Cluster) -> None:
     go(page, "#/submit", ".templates label")
     page.get_by_role("button", name="A plan of my own").click()
@@ -149,7 +161,6 @@ def test_submit_a_plan_see_it_run_and_read_its_log(page: Page, three: Cluster) -
     assert "looking closely" in Path(saved.value.path()).read_text()
 
 
-@pytest.mark.usefixtures("keep")
 def test_what_others_do_shows_by_itself(page: Page, three: Cluster) -> None:
     """Another node takes the work in, a third one runs it, and this page was only looked at."""
     go(page, "#/tasks", ".filters")
@@ -195,12 +206,12 @@ def test_everything_by_keyboard(page: Page, three: Cluster) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_no_view_is_wider_than_a_phone(browser: Browser, three: Cluster) -> None:
+def test_no_view_is_wider_than_a_phone(browser: Browser, three: Cluster, asked: Document) -> None:
     task_id = three.leader().submit(PLAN)
     completed(three.leader(), task_id)
     context = looking(browser, viewport={"width": 360, "height": 740}, has_touch=True)
     page = opened(context, three.followers()[0])
-    for address, wanted in views_of(page, task_id).items():
+    for address, wanted in views_of(page, task_id, asked).items():
         go(page, address, wanted)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, address
     small = page.evaluate(
@@ -213,7 +224,9 @@ def test_no_view_is_wider_than_a_phone(browser: Browser, three: Cluster) -> None
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_barrier_in_any_view(browser: Browser, three: Cluster, scheme: str) -> None:
+def test_no_serious_barrier_in_any_view(
+    browser: Browser, three: Cluster, asked: Document, scheme: str
+) -> None:
     script = axe()
     if script is None:
         if os.environ.get("PACELINE_TOOLS_REQUIRED"):
@@ -225,7 +238,7 @@ def test_no_serious_barrier_in_any_view(browser: Browser, three: Cluster, scheme
     context = looking(browser, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
     page = opened(context, three.followers()[0])
     found = {}
-    for address, wanted in views_of(page, task_id).items():
+    for address, wanted in views_of(page, task_id, asked).items():
         go(page, address, wanted)
         found[address] = barriers(page, script)
     context.close()
@@ -303,7 +316,32 @@ class evil_server:  # noqa: N801 - reads as a word at its use
         self._server.server_close()
 
 
-@pytest.mark.usefixtures("keep")
+def test_a_person_sends_work_back_with_a_comment_on_its_line(
+    page: Page, three: Cluster, asked: Document
+) -> None:
+    expect(page.locator(".banner.person")).to_contain_text("1 decision for you")
+    expect(page.locator("#asked")).to_have_text("1")
+    page.locator(".banner.person").click()
+    page.locator(".decisions a").click()
+    expect(page.locator(".findings").first).to_contain_text("mean.py")
+    expect(page.locator(".diff summary code")).to_have_text("mean.py")
+    line = page.locator("tr.add", has_text="eval(input())")
+    line.hover()
+    line.get_by_role("button").click()
+    correct = page.get_by_role("button", name="Ask for correction")
+    expect(correct).to_be_disabled()
+    page.locator("tr.comment textarea").fill("use sum()")
+    correct.click()
+    expect(page.locator("#says")).to_contain_text("Sent back with your words.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Decisions")
+    task = completed(three.leader(), asked["task_id"])
+    (decided,) = task["checkpoints"]
+    assert (decided["decision"], decided["status"]) == ("correct", "resolved")
+    assert [each["text"] for each in decided["comments"]] == ["use sum()"]
+    assert decided["comments"][0]["file"] == "mean.py"
+    expect(page.locator(".brief")).to_contain_text("sent back for correction")
+
+
 def test_the_leader_dies_while_one_looks_then_the_majority(page: Page, three: Cluster) -> None:
     """Last of all: it leaves the cluster with one node."""
     leader = three.leader()

@@ -81,8 +81,8 @@ function node(item, at, small, chosen, onchoose) {
       key: `n:${item.name}`,
       transform: `translate(${at.x} ${at.y})`,
       class: `vertex ${statusClass(status)}${chosen === item.name ? " chosen" : ""}${onchoose ? " act" : ""}`,
-      "aria-label": words.filter(Boolean).join(", "),
-      ...(act ?? { role: "img" }),
+      ...(!small && { "aria-label": words.filter(Boolean).join(", ") }),
+      ...(act ?? (!small && { role: "img" })),
     },
     small ? box(item, status) : dot(item, status),
   );
@@ -94,6 +94,7 @@ function box(item, status) {
     h("rect", { width: BOX.boxWidth, height: BOX.boxHeight, rx: 8, class: "box" }),
     h("g", { transform: "translate(12 10)", class: "glyph" }, glyphParts(status)),
     h("text", { x: 36, y: 22, class: "name" }, cut(item.name, 19)),
+    " ", // keeps the words apart for those who hear them
     h("text", { x: 36, y: 40, class: "under" }, cut(under.filter(Boolean).join(" · "), 23)),
   ];
 }
