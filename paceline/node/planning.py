@@ -11,6 +11,7 @@ from paceline.node.vitals import VitalsTable
 from paceline.tasks import queries, queries_quality, queries_usage
 from paceline.tasks.model import ResultStatus
 from paceline.tasks.peer_review import reviewers
+from paceline.tasks.queries_time import drain_limits, times_up
 from paceline.tasks.queries_work import ActiveAttempt as StoredAttempt
 from paceline.tasks.queries_work import ReadySubtask as StoredSubtask
 from paceline.tasks.queries_workers import RegisteredWorker, registered_workers
@@ -66,6 +67,7 @@ class Planning:
             applied_index=applied_index,
             settings=self._settings,
             served=self._turns(ready, active),
+            times_up=times_up(self._connection, now_ms),
         )
 
     def _shown_as(self, stored: list[StoredSubtask]) -> tuple[ReadySubtask, ...]:
@@ -118,6 +120,7 @@ class Planning:
             resting[each.node_id][each.tool] = each
         spent = queries_usage.spent_today(self._connection, now_ms)
         leading_ms = self._clock.monotonic_ms() - leading_since_ms
+        drains = drain_limits(self._connection)
         for worker in registered_workers(self._connection):
             node_id = worker.node_id
             heard = self._vitals.get(node_id)
@@ -136,6 +139,7 @@ class Planning:
                 restart_index=heard.restart_index if heard else 0,
                 throttled=resting.get(node_id, {}),
                 money=_money(worker, spent.get(node_id, 0.0)),
+                drain_until_ms=drains.get(node_id),
             )
 
 
@@ -152,6 +156,7 @@ def as_ready(stored: StoredSubtask) -> ReadySubtask:
         task_priority=stored.task_priority,
         privacy=stored.privacy,
         labels=spec.labels,
+        not_labels=spec.not_labels,
         failed_nodes=frozenset(
             tried.node_id for tried in stored.tried if tried.result_status in NODES_FAULT
         ),

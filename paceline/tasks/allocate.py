@@ -53,6 +53,7 @@ class Requirements:
     avoid_node: str = ""
     session_on: str = ""
     """The node that has a session to go on with."""
+    not_labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ def requirements(subtask: ReadySubtask) -> Requirements:
         avoid_tool=subtask.avoid_tool,
         avoid_node=subtask.avoid_node,
         session_on=subtask.session_on,
+        not_labels=tuple(sorted(subtask.not_labels.items())) if subtask.not_labels else (),
     )
 
 
@@ -336,9 +338,12 @@ def _distrust(worker: WorkerView, wanted: Requirements) -> str:
 
 
 def _label_mismatch(worker: WorkerView, wanted: Requirements) -> str:
-    if not wanted.labels:
+    if not wanted.labels and not wanted.not_labels:
         return ""
     here = worker.labels_now
+    for key, value in wanted.not_labels:
+        if here.get(key) == value:
+            return f"label {key} must not be {value}, and here it is"
     for key, value in wanted.labels:
         if here.get(key) != value:
             has = f"is {here[key]}" if key in here else "is not set"

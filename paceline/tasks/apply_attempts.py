@@ -98,14 +98,14 @@ def lose_attempts(effects: Effects, command: LoseAttempts) -> int:
 
 # --- placing --------------------------------------------------------------------------------------
 
-_SubtaskRow = tuple[int, str, str, int, int, str, int]
-"""subtask_no, task_id, status, unmet, attempts, the task's status, not_before"""
+_SubtaskRow = tuple[int, str, str, int, int, str, int, int]
+"""subtask_no, task_id, status, unmet, attempts, the task's status, not_before, paused"""
 
 
 def _find_subtask(effects: Effects, subtask_id: str) -> _SubtaskRow | None:
     row: _SubtaskRow | None = effects.db.execute(
-        "SELECT s.subtask_no, s.task_id, s.status, s.unmet, s.attempts, t.status, s.not_before"
-        " FROM subtasks s JOIN tasks t ON t.task_id = s.task_id WHERE s.subtask_id = ?",
+        "SELECT s.subtask_no, s.task_id, s.status, s.unmet, s.attempts, t.status, s.not_before,"
+        " t.paused FROM subtasks s JOIN tasks t ON t.task_id = s.task_id WHERE s.subtask_id = ?",
         (subtask_id,),
     ).fetchone()
     return row
@@ -117,13 +117,15 @@ def _void_reason(
     """Answer why a placement cannot be made, or nothing where it can."""
     if row is None:
         return "no such subtask"
-    _, _, status, unmet, attempts, task_status, not_before = row
+    _, _, status, unmet, attempts, task_status, not_before, paused = row
     if status not in (SubtaskStatus.PENDING, SubtaskStatus.REVIEW):
         return f"it is {status}"
     if unmet:
         return f"{unmet} of its dependencies are not completed"
     if task_status not in phases.WORKED_TASK:
         return f"its task is {task_status}"
+    if paused:
+        return "its task is paused"
     if not_before >= NEVER_MS:
         return "a person is to decide, or it is reviewed already"
     if task_status != TaskStatus.IN_PROGRESS and task_is_held(effects, row[1]):

@@ -12,13 +12,15 @@ from typing import Any, Final
 from paceline import codec
 from paceline.errors import Conflict, InputError
 from paceline.tasks.apply_budget import check_budget, set_budget
+from paceline.tasks.apply_control import set_deadline
 from paceline.tasks.commands import SubmitTask
-from paceline.tasks.effects import Effects, json_text
+from paceline.tasks.effects import MAX_TIME_MS, Effects, json_text
 from paceline.tasks.effects_tasks import TaskRow, set_task_status
 from paceline.tasks.model import SubtaskSpec, TaskSpec, TaskStatus
 
 SUBTASK_LIMIT: Final = 10_000
 DEPENDENCY_LIMIT: Final = 200_000
+START_LIMIT_S: Final = 366 * 24 * 3600
 NAME_LENGTH: Final = 255
 """Characters of a subtask's name (the seed's VARCHAR(255))."""
 
@@ -36,6 +38,8 @@ def submit_task(effects: Effects, command: SubmitTask) -> str:
     _insert_subtasks(effects, spec, positions)
     if spec.budget_usd is not None:
         set_budget(effects, spec.task_id, spec.budget_usd)
+    if spec.deadline_ms is not None:
+        set_deadline(effects, spec.task_id, spec.deadline_ms)
     effects.log(
         "task_pending",
         task_id=spec.task_id,
@@ -79,6 +83,8 @@ def _check(spec: TaskSpec) -> dict[str, int]:
     _check_needs(spec.subtasks, positions)
     if spec.budget_usd is not None:
         check_budget(spec.budget_usd)
+    if spec.deadline_ms is not None and not 0 < spec.deadline_ms <= MAX_TIME_MS:
+        raise InputError("the deadline is no moment before the year 10000")
     return positions
 
 
@@ -89,6 +95,9 @@ def _check_subtask(subtask: SubtaskSpec) -> None:
         raise InputError(f"{subtask.name}: max_attempts must be at least 1")
     if not (math.isfinite(subtask.timeout_s) and subtask.timeout_s > 0):
         raise InputError(f"{subtask.name}: timeout_s must be more than 0")
+    limit_s = subtask.start_timeout_s
+    if limit_s is not None and not 0 < limit_s <= START_LIMIT_S:
+        raise InputError(f"{subtask.name}: start_timeout_s must be more than 0")
 
 
 def _check_needs(subtasks: Sequence[SubtaskSpec], positions: dict[str, int]) -> None:
@@ -177,7 +186,8 @@ def _insert_subtasks(effects: Effects, spec: TaskSpec, positions: dict[str, int]
     effects.db.executemany(
         "INSERT INTO subtasks (subtask_no, subtask_id, task_id, name, status, unmet,"
         " task_priority, priority, max_attempts, recommended_tool, complexity, created_at,"
-        " updated_at, description) VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " updated_at, description, start_limit)"
+        " VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [_subtask_row(effects, spec, subtask, numbers) for subtask in spec.subtasks],
     )
     effects.db.executemany(
@@ -207,6 +217,7 @@ def _subtask_row(
         effects.now_ms,
         effects.now_ms,
         subtask.description,
+        None if subtask.start_timeout_s is None else int(subtask.start_timeout_s * 1000),
     )
 
 

@@ -28,24 +28,29 @@ def cancel_task(effects: Effects, command: CancelTask) -> str:
 
     Repeating it is harmless. Raise NotFound, or Conflict where the task has ended otherwise.
     """
-    task = _require_task(effects, command.task_id)
+    task = require_task(effects, command.task_id)
     if task.status == TaskStatus.CANCELLED:
         return TaskStatus.CANCELLED.value
     if task.open_count == 0:
         raise Conflict(f"task {task.task_id} is {task.status} already")
     if task.cancel_requested:
         return CANCELLING
-    reason = command.reason or "cancelled on request"
+    held = stop_task(effects, task, command.reason or "cancelled on request")
+    return CANCELLING if held else TaskStatus.CANCELLED.value
+
+
+def stop_task(effects: Effects, task: TaskRow, reason: str) -> int:
+    """End what waits of a task and ask workers to end the rest; answer how many they hold."""
     effects.db.execute(
         "UPDATE tasks SET cancel_requested = 1, reason = ?, updated_at = ? WHERE task_no = ?",
         (reason, effects.now_ms, task.task_no),
     )
     effects.log("task_cancelling", task_id=task.task_id, details={"reason": brief(reason)})
-    _ask_workers_to_stop(effects, task)
-    waiting = _subtasks_nobody_holds(effects, task)
+    ask_workers_to_stop(effects, task.task_id)
+    waiting = nobody_holds(effects, task.task_id)
     cancel_waiting(effects, task.task_id, waiting, reason)
     subtasks_ended(effects, task.task_id, others=len(waiting))
-    return CANCELLING if task.open_count > len(waiting) else TaskStatus.CANCELLED.value
+    return task.open_count - len(waiting)
 
 
 def retry_task(effects: Effects, command: RetryTask) -> str:
@@ -55,7 +60,7 @@ def retry_task(effects: Effects, command: RetryTask) -> str:
     of it and can run now. Raise NotFound, or Conflict where there is nothing to try again or the
     task is still being cancelled.
     """
-    task = _require_task(effects, command.task_id)
+    task = require_task(effects, command.task_id)
     if task.cancel_requested and task.open_count:
         raise Conflict(f"task {task.task_id} is still being cancelled; retry when it has ended")
     nodes = _load_graph(effects, task.task_id)
@@ -66,7 +71,8 @@ def retry_task(effects: Effects, command: RetryTask) -> str:
     if not wanted:
         raise Conflict(f"task {task.task_id} has no failed or cancelled subtask")
     effects.db.execute(
-        "UPDATE tasks SET cancel_requested = 0, reason = '', open_count = open_count + ?"
+        "UPDATE tasks SET cancel_requested = 0, reason = '', open_count = open_count + ?,"
+        " deadline = CASE WHEN overdue THEN NULL ELSE deadline END, overdue = 0"
         " WHERE task_no = ?",
         (len(wanted), task.task_no),
     )
@@ -79,7 +85,8 @@ def retry_task(effects: Effects, command: RetryTask) -> str:
     return TaskStatus.IN_PROGRESS.value
 
 
-def _require_task(effects: Effects, task_id: str) -> TaskRow:
+def require_task(effects: Effects, task_id: str) -> TaskRow:
+    """Read a task's row. Raise NotFound."""
     task = find_task(effects, task_id)
     if task is None:
         raise NotFound(f"no task {task_id}")
@@ -95,29 +102,40 @@ _REVIEWED_NOW: Final = (
 )
 
 
-def _ask_workers_to_stop(effects: Effects, task: TaskRow) -> None:
-    """Mark what workers hold; each sees it in its own replica and ends the attempt."""
+def ask_workers_to_stop(effects: Effects, task_id: str, subtask_id: str = "") -> None:
+    """Mark what workers hold of a task, or of one subtask; each ends it when it sees the mark."""
+    which, ids = _which(task_id, subtask_id)
     held = effects.db.execute(
-        "SELECT a.status, s.task_id, s.subtask_id, a.node_id, a.attempt, a.token"
-        " FROM subtasks s JOIN attempts a ON a.subtask_no = s.subtask_no"
-        " WHERE s.task_id = ? AND a.finished_at IS NULL ORDER BY s.subtask_no",
-        (task.task_id,),
+        "SELECT a.status, subtasks.task_id, subtasks.subtask_id, a.node_id, a.attempt, a.token"
+        " FROM subtasks JOIN attempts a ON a.subtask_no = subtasks.subtask_no"
+        f" WHERE {which} AND a.finished_at IS NULL ORDER BY subtasks.subtask_no",
+        ids,
     ).fetchall()
     effects.db.execute(
-        f"UPDATE subtasks SET cancel_requested = 1, updated_at = ? WHERE task_id = ?"
+        f"UPDATE subtasks SET cancel_requested = 1, updated_at = ? WHERE {which}"
         f" AND (status IN ('allocated', 'in_progress') OR {_REVIEWED_NOW})",
-        (effects.now_ms, task.task_id),
+        (effects.now_ms, *ids),
     )
     effects.changes.extend(Change("attempt", *row) for row in held)
 
 
-def _subtasks_nobody_holds(effects: Effects, task: TaskRow) -> list[tuple[int, str, str]]:
+def nobody_holds(
+    effects: Effects, task_id: str, subtask_id: str = ""
+) -> list[tuple[int, str, str]]:
+    """Answer what waits of a task, or the one subtask if it does: number, id and status."""
+    which, ids = _which(task_id, subtask_id)
     return effects.db.execute(
-        "SELECT subtask_no, subtask_id, status FROM subtasks WHERE task_id = ?"
+        f"SELECT subtask_no, subtask_id, status FROM subtasks WHERE {which}"
         f" AND (status = 'pending' OR status = 'review' AND NOT {_REVIEWED_NOW})"
         " ORDER BY subtask_no",
-        (task.task_id,),
+        ids,
     ).fetchall()
+
+
+def _which(task_id: str, subtask_id: str) -> tuple[str, tuple[str, ...]]:
+    if subtask_id:
+        return "subtasks.task_id = ? AND subtasks.subtask_id = ?", (task_id, subtask_id)
+    return "subtasks.task_id = ?", (task_id,)
 
 
 # --- trying again ---------------------------------------------------------------------------------

@@ -3,7 +3,8 @@
 Heartbeats never enter the log; `last_heartbeat` is when a worker was last registered or judged to
 be there. A wish to drain outlives an absence: a worker that goes offline while it drains, drains on
 when it comes back, until somebody says `online` to it then. What a worker was given and has not
-begun when it starts to drain is given to others; what it has begun it brings to an end.
+begun when it starts to drain is given to others; what it has begun it brings to an end, within the
+limit of the drain if it has one.
 """
 
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from typing import Any
 from paceline.errors import Conflict, InputError, NotFound
 from paceline.tasks import phases
 from paceline.tasks.commands import ForgetWorker, RegisterWorker, SetWorkerStatus
-from paceline.tasks.effects import Change, Effects, brief, json_text
+from paceline.tasks.effects import MAX_TIME_MS, Change, Effects, brief, json_text
 from paceline.tasks.effects_subtasks import active_attempts_of
 from paceline.tasks.model import AttemptStatus, MemberStatus, WorkerStatus
 from paceline.tasks.reviewing import give_up
@@ -59,6 +60,8 @@ def set_worker_status(effects: Effects, command: SetWorkerStatus) -> str:
         raise NotFound(f"no worker {command.node_id}")
     old, drain = row
     status = _judged(old, drain, command.status)
+    if status == WorkerStatus.DRAINING and command.limit_ms is not None:
+        _set_drain_limit(effects, command.node_id, command.limit_ms)
     if status == old:
         return str(old)
     phases.check("worker", old, status)
@@ -158,6 +161,14 @@ def _take_back_what_is_not_begun(effects: Effects, node_id: str) -> None:
             give_up(effects, held, "its node drains")
 
 
+def _set_drain_limit(effects: Effects, node_id: str, limit_ms: int) -> None:
+    until_ms = min(effects.now_ms + max(0, limit_ms), MAX_TIME_MS)
+    effects.db.execute(
+        "UPDATE workers SET drain_until = ? WHERE worker_id = ?", (until_ms, node_id)
+    )
+    effects.changes.append(Change("worker", WorkerStatus.DRAINING, node_id=node_id))
+
+
 def _drains(old: str, drain: int, status: str) -> bool:
     if status == WorkerStatus.DRAINING:
         return True
@@ -168,6 +179,7 @@ def _store_status(effects: Effects, command: SetWorkerStatus, status: str, *, dr
     now_ms = effects.now_ms
     effects.db.execute(
         "UPDATE workers SET status = ?, drain = ?, reason = ?, updated_at = ?,"
+        " drain_until = CASE WHEN ? THEN drain_until END,"
         " last_heartbeat = CASE WHEN ? THEN ? ELSE last_heartbeat END WHERE worker_id = ?",
-        (status, drain, command.reason, now_ms, status in _PRESENT, now_ms, command.node_id),
+        (status, drain, command.reason, now_ms, drain, status in _PRESENT, now_ms, command.node_id),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from paceline.codec import Union_, pack, unpack
 from paceline.errors import NewerFormat, ProtocolError
+from paceline.later import LATER
 from paceline.tasks.model import Outcome, TaskSpec, ToolState
 
 
@@ -120,6 +121,9 @@ class SetWorkerStatus(Command):
     node_id: str
     status: str
     reason: str = ""
+    limit_ms: int | None = field(default=None, metadata=LATER)
+    """With `draining`: what still runs after so long is given to others; None = it may take its
+    time. Level 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +224,43 @@ class RecoverCluster(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class CancelSubtask(Command):
+    """A person wants one subtask to end, and with it what hangs on it. The rest goes on.
+
+    Result: `cancelled`, or `cancelling` while its worker has to stop first.
+    """
+
+    task_id: str
+    subtask_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeTask(Command):
+    """A person pauses a task or lets it go on, changes its priority or its deadline.
+
+    None = as it is; a `deadline_ms` of 0 lifts it. Result: the names of what was changed.
+    """
+
+    task_id: str
+    paused: bool | None = None
+    priority: int | None = None
+    deadline_ms: int | None = None
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EndOverdue(Command):
+    """The leader sees that time is up: tasks past their deadline, subtasks that began too late.
+
+    Each is judged again by the state's own time. Result: how many ended so, `tasks, subtasks`.
+    """
+
+    tasks: tuple[str, ...] = ()
+    subtasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SetBudget(Command):
     """A person changes what a task may cost; None = no bound. Result: whether that was new."""
 
@@ -288,6 +329,9 @@ COMMANDS: Union_[Command] = Union_(
         15: TrustMember,
         16: RemoveMember,
         17: RecoverCluster,
+        18: CancelSubtask,
+        19: ChangeTask,
+        20: EndOverdue,
         30: OpenCheckpoint,
         31: ResolveCheckpoint,
         50: SetBudget,

@@ -69,6 +69,8 @@ def task_document(row: Document) -> Document:
         "updated_at": iso(row["updated_at"]),
         "started_at": iso(row["started_at"]),
         "completed_at": iso(row["completed_at"]),
+        "deadline": iso(row["deadline"]),
+        "paused": bool(row["paused"] and row["open_count"]),
     }
 
 
@@ -160,6 +162,7 @@ def worker_document(row: Document, running: Sequence[Document]) -> Document:
         "address": row["address"],
         "status": row["status"],
         "draining": bool(row["drain"]),
+        "drain_until": iso(row["drain_until"]),
         "reason": row["reason"],
         "slots": row["slots"],
         "version": row["version"],

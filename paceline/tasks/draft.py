@@ -108,7 +108,21 @@ class SubtaskDraft:
     labels: dict[str, str] = field(default_factory=dict)
     privacy: Privacy | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    start_timeout_s: float | None = None
+    not_labels: dict[str, str] = field(default_factory=dict)
     line: int | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a task is to have ended: so many seconds after its submission, or at a moment (UTC)."""
+
+    after_s: float = 0.0
+    at_ms: int = 0
+
+    def ms(self, now_ms: int) -> int:
+        """Answer the moment, in milliseconds since 1970."""
+        return self.at_ms or now_ms + max(1, round(self.after_s * 1000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +139,4 @@ class TaskDraft:
     priority: int = 50
     metadata: dict[str, Any] = field(default_factory=dict)
     budget_usd: float | None = None
+    deadline: Deadline | None = None

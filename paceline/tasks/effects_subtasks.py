@@ -16,6 +16,7 @@ from paceline.tasks.effects_tasks import subtasks_ended
 from paceline.tasks.model import AttemptStatus, Outcome, ResultStatus, SubtaskStatus
 
 DEPENDENCY_FAILED = "a dependency failed"
+DEPENDENCY_CANCELLED = "a dependency was cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,9 @@ def end_cancelled(
     """End a subtask that was to be cancelled, its attempt having ended in whatever way."""
     end_subtask(effects, held, SubtaskStatus.CANCELLED, result, "cancelled on request")
     tell(effects, held, SubtaskStatus.CANCELLED, attempt_status, details)
-    subtasks_ended(effects, held.task_id, others=1)
+    stranded = waiting_dependents(effects, held.subtask_no)
+    cancel_waiting(effects, held.task_id, stranded, DEPENDENCY_CANCELLED)
+    subtasks_ended(effects, held.task_id, others=1 + len(stranded))
 
 
 def _give_up(effects: Effects, held: HeldRow, ending: _Ending) -> None:

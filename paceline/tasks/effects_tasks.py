@@ -129,7 +129,7 @@ def _status_now(effects: Effects, task: TaskRow, *, failed: bool) -> str:
     if task.completed_count == task.subtask_count:
         return task.status if _is_held(effects, task) else TaskStatus.COMPLETED
     if task.open_count == 0 and task.cancel_requested:
-        return TaskStatus.CANCELLED
+        return TaskStatus.FAILED if _is_overdue(effects, task) else TaskStatus.CANCELLED
     if task.status in ENDED_TASK or (task.open_count and not failed):
         return task.status
     return TaskStatus.FAILED if failed or _has_failed(effects, task) else TaskStatus.CANCELLED
@@ -145,6 +145,14 @@ def _is_held(effects: Effects, task: TaskRow) -> bool:
         (task.task_id,),
     ).fetchone()
     return row is not None
+
+
+def _is_overdue(effects: Effects, task: TaskRow) -> bool:
+    """Answer whether its end was asked for because its deadline had passed."""
+    row = effects.db.execute(
+        "SELECT overdue FROM tasks WHERE task_no = ?", (task.task_no,)
+    ).fetchone()
+    return bool(row[0])
 
 
 def _has_failed(effects: Effects, task: TaskRow) -> bool:

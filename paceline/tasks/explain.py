@@ -16,6 +16,7 @@ judged, one verdict per node:
     budget        its task has cost what it may cost
     review        another agent looks at its work, or is to
     person        it, or its task, waits for a decision
+    paused        a person has paused its task
 """
 
 import sqlite3
@@ -67,6 +68,8 @@ class Explainer:
         waiting = _checkpoint(subtask, task)
         if waiting:
             return Answer("person", waiting)
+        if task.get("paused"):
+            return Answer("paused", "its task is paused: `paceline resume` lets it go on")
         if status == SubtaskStatus.REVIEW:
             return self._review(subtask)
         if ready is None:

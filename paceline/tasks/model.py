@@ -203,6 +203,10 @@ class SubtaskSpec:
     """None = as the task."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What later versions and tools add (model, permission level, ...)."""
+    start_timeout_s: float | None = field(default=None, metadata=LATER)
+    """How long it may be ready without an attempt being given out; None = for ever. Level 2."""
+    not_labels: dict[str, str] = field(default_factory=dict, metadata=LATER)
+    """Labels that its node must not have. Level 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +226,8 @@ class TaskSpec:
     metadata: dict[str, Any] = field(default_factory=dict)
     budget_usd: float | None = field(default=None, metadata=LATER)
     """What all its attempts together may cost; reached, none begins any more. Level 2."""
+    deadline_ms: int | None = field(default=None, metadata=LATER)
+    """When it fails if it has not ended by then, by the wall clock. Level 2."""
 
 
 @dataclass(frozen=True, slots=True)

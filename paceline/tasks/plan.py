@@ -22,6 +22,7 @@ from paceline.tasks.draft import (
     COMMAND,
     DESCRIPTION_LIMIT,
     SHIPPED_TOOLS,
+    Deadline,
     RepositoryDraft,
     SubtaskDraft,
     TaskDraft,
@@ -30,7 +31,13 @@ from paceline.tasks.draft import (
 from paceline.tasks.model import CheckpointFrequency, Privacy, Repository, SubtaskSpec, TaskSpec
 from paceline.tasks.plan_fields import Fields, Findings, Word, kind
 from paceline.tasks.plan_source import Located, Map, read
-from paceline.tasks.plan_subtasks import check_tools, own_subtasks, read_tools
+from paceline.tasks.plan_subtasks import (
+    LIMITS,
+    check_tools,
+    limits_of,
+    own_subtasks,
+    read_tools,
+)
 
 PLAN = "plan"
 """The type of a task whose subtasks are a person's own."""
@@ -53,6 +60,10 @@ class PlanOptions:
     priority: int | None = None
     metadata: dict[str, Any] | None = None
     budget_usd: float | None = None
+    deadline: str | float | None = None
+    """Seconds from now, or an ISO 8601 moment."""
+    limits: Mapping[str, float | None] = field(default_factory=dict)
+    """For all subtasks that do not say themselves: `timeout_s`, `start_timeout_s`."""
     terms: Mapping[str, Any] = field(default_factory=dict)
     """For all subtasks that do not say themselves: see `agent_terms.DEFAULTS`."""
 
@@ -69,6 +80,9 @@ _TASK_FIELDS: dict[str, plan_fields.Reader] = {
     "tool_preferences": plan_fields.words,
     "metadata": plan_fields.plain_map,
     "budget_usd": agent_terms.budget,
+    "deadline": plan_fields.deadline,
+    "deadline_s": plan_fields.deadline,
+    **LIMITS,
     **agent_terms.DEFAULTS,
     **plan_gates.FIELDS,
     "subtasks": lambda node: node,
@@ -99,7 +113,7 @@ def parse(
     _check_options(options, known_tools, found)
     preferences = options.tool_preferences or named
     privacy = _stricter(top.get("privacy"), options.privacy)
-    terms = {**top.values, **_said(options.terms)}
+    terms = {**top.values, **_said(options.terms), **_said(options.limits)}
     subtasks: tuple[SubtaskDraft, ...] = ()
     if top.get("type", PLAN) != PLAN:
         subtasks = _template_subtasks(top, preferences, terms, found)
@@ -113,6 +127,7 @@ def parse(
         subtasks=subtasks,
         privacy=privacy,
         tool_preferences=preferences,
+        deadline=top.get("deadline") or top.get("deadline_s"),
         **{name: top.values[name] for name in _COPIED if name in top.values},
     )
     return _with_options(drafted, options)
@@ -136,7 +151,9 @@ def from_description(
     found.settle()
     top = Fields(values, dict.fromkeys(values), None)
     _check_options(options, known_tools, found)
-    subtasks = _template_subtasks(top, options.tool_preferences, options.terms, found)
+    subtasks = _template_subtasks(
+        top, options.tool_preferences, {**options.terms, **_said(options.limits)}, found
+    )
     _check_size(subtasks, found)
     found.settle()
     return _with_options(TaskDraft(description.strip(), type, subtasks), options)
@@ -148,10 +165,12 @@ def to_spec(
     task_id: str,
     new_subtask_id: Callable[[], str],
     repository: Repository | None = None,
+    now_ms: int = 0,
 ) -> TaskSpec:
     """Answer the draft with ids, and with the repository pinned to a commit if it has one.
 
-    What needs a sensitive subtask becomes sensitive too: it is given that one's output.
+    What needs a sensitive subtask becomes sensitive too: it is given that one's output. `now_ms`:
+    from when a deadline in seconds counts.
     """
     sensitive = _sensitive_names(draft)
     return TaskSpec(
@@ -169,6 +188,7 @@ def to_spec(
         priority=draft.priority,
         metadata=draft.metadata,
         budget_usd=draft.budget_usd,
+        deadline_ms=draft.deadline.ms(now_ms) if draft.deadline else None,
     )
 
 
@@ -188,6 +208,8 @@ def _subtask_spec(draft: SubtaskDraft, subtask_id: str, sensitive: bool) -> Subt
         labels=draft.labels,
         privacy=Privacy.SENSITIVE if sensitive else None,
         settings=draft.settings,
+        start_timeout_s=draft.start_timeout_s,
+        not_labels=draft.not_labels,
     )
 
 
@@ -218,7 +240,7 @@ def _template_subtasks(
         reason = f"tool_preferences: {COMMAND} runs a shell line, and a template has none"
         found.add(reason, top.line_of("tool_preferences"))
     try:
-        return templates.expand(
+        expanded = templates.expand(
             top.get("type"),
             top.get("description", ""),
             tool_preferences=preferences,
@@ -227,6 +249,7 @@ def _template_subtasks(
                 **plan_gates.settings(terms),
             },
         )
+        return tuple(replace(subtask, **limits_of(terms)) for subtask in expanded)
     except InvalidPlan as error:
         found.add(f"type: {error.reason}", top.line_of("type"))
         return ()
@@ -238,12 +261,18 @@ def _template_subtasks(
 def _check_options(options: PlanOptions, known_tools: Collection[str], found: Findings) -> None:
     preferred = [Word(tool, None) for tool in options.tool_preferences]
     check_tools("tool_preferences", preferred, known_tools, found)
-    if options.priority is not None:
+    given = {"priority": options.priority, "deadline": options.deadline, **options.limits}
+    for name, value in _said(given).items():
         try:
-            plan_fields.priority(Located(options.priority, None))
+            _TASK_FIELDS[name](Located(value, None))
         except InvalidPlan as error:
-            found.add(f"priority: {error.reason}", None)
+            found.add(f"{name}: {error.reason}", None)
     agent_terms.check({**options.terms, "budget_usd": options.budget_usd}, found)
+
+
+def _deadline(options: PlanOptions) -> Deadline | None:
+    given = options.deadline
+    return None if given is None else plan_fields.deadline(Located(given, None))
 
 
 def _said(terms: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,6 +287,7 @@ def _with_options(draft: TaskDraft, options: PlanOptions) -> TaskDraft:
         "priority": options.priority,
         "metadata": options.metadata,
         "budget_usd": options.budget_usd,
+        "deadline": _deadline(options),
     }
     said: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     return replace(draft, privacy=_stricter(draft.privacy, options.privacy), **said)

@@ -9,11 +9,12 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 from paceline.errors import InvalidPlan
-from paceline.tasks.draft import Problem, RepositoryDraft, did_you_mean, quoted, refuse
+from paceline.tasks.draft import Deadline, Problem, RepositoryDraft, did_you_mean, quoted, refuse
 from paceline.tasks.plan_source import Located, Map
 
 Reader = Callable[[Located], Any]
@@ -253,6 +254,27 @@ def _within(node: Located, low: float, high: float) -> None:
 
 
 priority = integer(0, 100)
+
+DEADLINE_LIMIT_S = 366 * 24 * 3600
+
+
+def deadline(node: Located) -> Deadline:
+    """Read seconds from the submission on, or an ISO 8601 moment with its offset from UTC."""
+    if isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        return Deadline(after_s=number(0.001, DEADLINE_LIMIT_S)(node))
+    value = text(WORD_LIMIT)(node)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidPlan(
+            f"{quoted(value)} is neither seconds nor a moment like 2030-01-31T18:00:00+01:00",
+            node.line,
+        ) from None
+    if moment.tzinfo is None:
+        raise InvalidPlan(f"{quoted(value)} lacks its offset from UTC: add Z or +01:00", node.line)
+    if not 1971 <= moment.year <= 9998:
+        raise InvalidPlan(f"{quoted(value)} is no moment that can be waited for", node.line)
+    return Deadline(at_ms=round(moment.timestamp() * 1000))
 
 
 def flag(node: Located) -> bool:

@@ -22,8 +22,16 @@ RUN_LIMIT = 64 * 1024
 
 INSTRUCTIONS_LIMIT = 256 * 1024
 TIMEOUT_LIMIT_S = 7 * 24 * 3600
+START_LIMIT_S = 30 * 24 * 3600
 MAX_ATTEMPTS_LIMIT = 20
 TOOLS_LIMIT = 16
+
+LIMITS: dict[str, plan_fields.Reader] = {
+    "timeout_s": plan_fields.number(0.1, TIMEOUT_LIMIT_S),
+    "start_timeout_s": plan_fields.number(0.001, START_LIMIT_S),
+}
+"""How long an attempt may take, and how long a subtask may be ready before it has one; a task may
+say both for all its subtasks."""
 
 _SUBTASK_FIELDS: dict[str, plan_fields.Reader] = {
     "name": plan_fields.name,
@@ -34,9 +42,10 @@ _SUBTASK_FIELDS: dict[str, plan_fields.Reader] = {
     "description": plan_fields.text(DESCRIPTION_LIMIT),
     "priority": plan_fields.priority,
     "complexity": plan_fields.integer(1, 5),
-    "timeout_s": plan_fields.number(0.1, TIMEOUT_LIMIT_S),
+    **LIMITS,
     "max_attempts": plan_fields.integer(1, MAX_ATTEMPTS_LIMIT),
     "labels": plan_fields.labels,
+    "not_labels": plan_fields.labels,
     "privacy": plan_fields.choice(Privacy),
     "review": plan_fields.flag,
     "checkpoint": plan_fields.flag,
@@ -50,9 +59,7 @@ _COPIED = (
     "description",
     "priority",
     "complexity",
-    "timeout_s",
     "max_attempts",
-    "labels",
     "privacy",
 )
 """Fields that a draft takes as they were read, its own defaults standing in for absent ones."""
@@ -86,7 +93,7 @@ def own_subtasks(
         given = {**gates, **fields.get("settings", {})}
         settings = {**agent_terms.defaults(terms, tools), **given, **own}
         vertices.append(_vertex(fields))
-        drafts.append(_draft(fields, tools, top.get("description", ""), settings))
+        drafts.append(_draft(fields, tools, top.get("description", ""), settings, terms))
     # A name that was refused would be refused again wherever it is needed.
     if all(vertex.name for vertex in vertices):
         for problem in graph.problems(vertices):
@@ -144,8 +151,17 @@ def _vertex(fields: Fields) -> graph.Vertex:
     )
 
 
+def limits_of(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Answer those of a task's words that say how long its subtasks may take."""
+    return {name: terms[name] for name in LIMITS if terms.get(name) is not None}
+
+
 def _draft(
-    fields: Fields, tools: tuple[str, ...], task_description: str, settings: dict[str, Any]
+    fields: Fields,
+    tools: tuple[str, ...],
+    task_description: str,
+    settings: dict[str, Any],
+    terms: Mapping[str, Any],
 ) -> SubtaskDraft:
     """Answer the subtask. An agent without instructions is told what the task is for."""
     words = fields.get("instructions") or fields.get("description") or task_description
@@ -157,8 +173,20 @@ def _draft(
         instructions="" if tools == (COMMAND,) and "instructions" not in fields else words,
         settings={**settings, **marks},
         line=fields.line,
+        **limits_of({**terms, **fields.values}),
+        **_all_labels(fields),
         **{name: fields.values[name] for name in _COPIED if name in fields.values},
     )
+
+
+def _all_labels(fields: Fields) -> dict[str, Any]:
+    """Answer the labels that a node must have and must not have; `key: "!value"` means not."""
+    said: dict[str, str] = fields.get("labels", {})
+    refused = {key: value[1:] for key, value in said.items() if value.startswith("!")}
+    return {
+        "labels": {key: value for key, value in said.items() if key not in refused},
+        "not_labels": {**refused, **fields.get("not_labels", {})},
+    }
 
 
 # --- tools ----------------------------------------------------------------------------------------

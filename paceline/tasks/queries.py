@@ -49,7 +49,7 @@ _TASK_COLUMNS: Final = (
     "task_no, task_id, user_id, type, description, status, progress, priority, privacy_level,"
     " checkpoint_frequency, tool_preferences, task_metadata, repository, subtask_count,"
     " completed_count, open_count, cancel_requested, reason, created_at, updated_at, started_at,"
-    " completed_at"
+    " completed_at, paused, deadline"
 )
 
 

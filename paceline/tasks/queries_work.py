@@ -130,6 +130,7 @@ FROM subtasks s INDEXED BY subtasks_ready
 CROSS JOIN tasks t ON t.task_id = s.task_id
 JOIN subtask_specs p ON p.subtask_no = s.subtask_no
 WHERE s.status = 'pending' AND s.unmet = 0 AND t.status IN ({_WORKED}) AND {_NOT_HELD}
+  AND t.paused = 0
 """
 
 _TO_REVIEW: Final = _READY.replace("subtasks_ready", "subtasks_in_review").replace(

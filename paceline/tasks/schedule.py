@@ -37,6 +37,7 @@ from paceline.tasks.commands import (
     Allocate,
     AttemptRef,
     Command,
+    EndOverdue,
     LoseAttempts,
     Placement,
     SetWorkerStatus,
@@ -70,10 +71,10 @@ __all__ = [
 
 
 def plan(view: PlanningView) -> list[Command]:
-    """Answer what to propose now, in this order: losses, statuses of workers, one Allocate."""
+    """Answer what to propose now, in this order: losses, statuses, ends, one Allocate."""
     placements = _place(view)
     allocation = [Allocate(placements)] if placements else []
-    return [*_losses(view), *_statuses(view), *allocation]
+    return [*_losses(view), *_statuses(view), *_overdue(view), *allocation]
 
 
 def why(view: PlanningView, ready: ReadySubtask) -> list[Verdict]:
@@ -97,10 +98,11 @@ def next_wakeup_ms(view: PlanningView) -> int | None:
     """Answer when, by the clock of `now_ms`, time alone will call for a new plan; None = never.
 
     That is when a back-off or a provider's limit ends, when a silent worker begins to count as
-    offline, and when what it holds may be given to others. Heartbeats and changes of the state call
-    for one by themselves.
+    offline, when what it holds may be given to others, and when a deadline passes. Heartbeats and
+    changes of the state call for one by themselves.
     """
-    moments = [moment for s in view.ready for moment in _subtask_moments(s, view.now_ms)]
+    moments = [] if view.times_up.next_ms is None else [view.times_up.next_ms]
+    moments += [moment for s in view.ready for moment in _subtask_moments(s, view.now_ms)]
     holders = {attempt.node_id for attempt in view.active}
     for worker in view.workers:
         moments += _worker_moments(worker, worker.node_id in holders, view)
@@ -125,6 +127,8 @@ def _worker_moments(worker: WorkerView, holds: bool, view: PlanningView) -> Iter
         offline_in = settings.alive_ms + 1 - worker.silent_ms
         if offline_in > 0 and worker.status != WorkerStatus.OFFLINE:
             yield view.now_ms + offline_in
+        if holds and worker.drain_until_ms is not None and worker.drain_until_ms > view.now_ms:
+            yield worker.drain_until_ms
         gone_in = settings.lease_ms + settings.grace_ms - worker.silent_ms
         if holds and gone_in > 0:
             yield view.now_ms + gone_in
@@ -147,6 +151,11 @@ def _losses(view: PlanningView) -> list[LoseAttempts]:
         for reason, refs in lost.items()
         for start in range(0, len(refs), size)
     ]
+
+
+def _overdue(view: PlanningView) -> list[EndOverdue]:
+    up = view.times_up
+    return [EndOverdue(up.tasks, up.subtasks)] if up.tasks or up.subtasks else []
 
 
 # --- statuses of workers --------------------------------------------------------------------------

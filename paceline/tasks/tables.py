@@ -295,12 +295,28 @@ which commit that began (`start`), how often it was sent back, and what the next
 `feedback`, and whose work it `continues` (0 = from the beginning). `reviews` says which attempts
 look at another's work."""
 
+_CONTROL: Final = """
+ALTER TABLE tasks ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tasks ADD COLUMN deadline INTEGER;
+ALTER TABLE tasks ADD COLUMN overdue INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE subtasks ADD COLUMN start_limit INTEGER;
+ALTER TABLE workers ADD COLUMN drain_until INTEGER;
+
+CREATE INDEX tasks_due ON tasks (deadline) WHERE deadline IS NOT NULL AND open_count > 0;
+CREATE INDEX subtasks_start_limited ON subtasks (subtask_no)
+    WHERE start_limit IS NOT NULL AND status = 'pending' AND unmet = 0;
+"""
+"""`overdue`: its end was asked for because its deadline passed. `start_limit`: milliseconds that it
+may be ready without being given out. `drain_until`: when a node that drains gives back what it
+still has."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _TABLES + _INDEXES,
     _MEMBERSHIP,
     _CHANGES,
     _MONEY,
     _QUALITY,
+    _CONTROL,
 )
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""

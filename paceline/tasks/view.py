@@ -63,6 +63,7 @@ class WorkerView:
     given to an earlier process of this worker; 0 as long as this leader has seen only one.
     `throttled`: by tool, the providers' limits that hold there now. `money`: why it takes no work
     that costs something; empty = it does.
+    `drain_until_ms`: when it is to have ended what it holds, where it drains within a limit.
     """
 
     node_id: str
@@ -78,6 +79,7 @@ class WorkerView:
     restart_index: int = 0
     throttled: Mapping[str, Throttle] = field(default_factory=dict)
     money: str = ""
+    drain_until_ms: int | None = None
 
     @property
     def slots_now(self) -> int:
@@ -132,6 +134,7 @@ class ReadySubtask:
     task_priority: int = 50
     privacy: Privacy = Privacy.NORMAL
     labels: Mapping[str, str] = field(default_factory=dict)
+    not_labels: Mapping[str, str] = field(default_factory=dict)
     failed_nodes: frozenset[str] = frozenset()
     session_on: str = ""
     waiting_since_ms: int | None = None
@@ -164,6 +167,18 @@ class ActiveAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class TimesUp:
+    """What is to be ended now, by id, and when the next thing is due; None = nothing is.
+
+    Tasks past their deadline, and subtasks that were ready for longer than they may be.
+    """
+
+    tasks: tuple[str, ...] = ()
+    subtasks: tuple[str, ...] = ()
+    next_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PlanningView:
     """All that planning depends on. `applied_index`: of the state that this was read from.
 
@@ -178,6 +193,7 @@ class PlanningView:
     applied_index: int = 0
     settings: PlanningSettings = PlanningSettings()
     served: Mapping[str, int] = field(default_factory=dict)
+    times_up: TimesUp = TimesUp()
 
 
 def by_node(attempts: Iterable[ActiveAttempt]) -> dict[str, list[ActiveAttempt]]:

@@ -19,8 +19,11 @@ from paceline.tasks.commands import (
     AdmitMember,
     Allocate,
     AttemptRef,
+    CancelSubtask,
     CancelTask,
+    ChangeTask,
     Command,
+    EndOverdue,
     FinishAttempt,
     ForgetWorker,
     FoundCluster,
@@ -175,6 +178,28 @@ class Game:
         expected = self.twin.cancel(task_id)
         assert _told(self._give(CancelTask(task_id))) == expected
 
+    def cancel_subtask(self, pick: int) -> None:
+        name = list(self.twin.subtasks)[pick % len(self.twin.subtasks)]
+        task_id = self.twin.subtasks[name].task_id
+        expected = self.twin.cancel_subtask(task_id, name)
+        assert _told(self._give(CancelSubtask(task_id, name))) == expected
+
+    def change(
+        self, pick: int, paused: bool | None, priority: int | None, deadline_in_ms: int | None
+    ) -> None:
+        """`deadline_in_ms` counts from now; None = as it is, 0 = none any more."""
+        task_id = self._task_id(pick)
+        deadline_ms = self._next_ms + deadline_in_ms if deadline_in_ms else deadline_in_ms
+        expected = self.twin.change(task_id, paused, priority, deadline_ms)
+        command = ChangeTask(task_id, paused, priority, deadline_ms)
+        assert _told(self._give(command)) == expected
+
+    def end_overdue(self) -> None:
+        """Whoever leads asks about all tasks; the state's own time decides."""
+        task_ids = list(self.twin.tasks)
+        expected = sum(self.twin.end_overdue(each, self._next_ms) for each in task_ids)
+        assert self._give(EndOverdue(tuple(task_ids)))["tasks"] == expected
+
     def retry(self, pick: int) -> None:
         task_id = self._task_id(pick)
         expected = self.twin.retry(task_id)
@@ -279,6 +304,7 @@ class Game:
         self._attempts_agree()
         self._nothing_is_without_an_owner()
         self._at_most_one_outcome_is_accepted()
+        self._whatever_is_open_has_someone_to_act()
         self._counters_equal_what_they_count()
         self._the_activity_log_is_gapless()
         self._members_agree()
@@ -287,9 +313,18 @@ class Game:
         return self.machine.connection.execute(sql).fetchall()
 
     def _tasks_agree(self) -> None:
-        found = self._rows("SELECT task_id, status, progress FROM tasks")
+        found = self._rows(
+            "SELECT task_id, status, progress, paused, priority, deadline, overdue FROM tasks"
+        )
         assert {row[0]: row[1:] for row in found} == {
-            task_id: (task.status, self.twin.progress(task_id))
+            task_id: (
+                task.status,
+                self.twin.progress(task_id),
+                task.paused,
+                task.priority,
+                task.deadline,
+                task.overdue,
+            )
             for task_id, task in self.twin.tasks.items()
         }
         assert dict(self._rows("SELECT task_id, budget_usd FROM task_budgets")) == {
@@ -343,6 +378,33 @@ class Game:
             "SELECT s.name FROM subtasks s LEFT JOIN attempts a"
             " ON a.subtask_no = s.subtask_no AND a.finished_at IS NULL GROUP BY s.subtask_no"
             " HAVING count(a.attempt_no) <> (s.status IN ('allocated', 'in_progress'))"
+        )
+
+    def _whatever_is_open_has_someone_to_act(self) -> None:
+        """Nothing is in a state that nobody owns.
+
+        An open subtask is with a worker, or the planner may give it out (now or when its back-off
+        ends), or it needs one that is open itself, or a person has paused its task. An ended task
+        has nothing open, and nobody is asked to stop what nobody runs.
+        """
+        assert not self._rows(
+            "SELECT s.name FROM subtasks s JOIN tasks t ON t.task_id = s.task_id"
+            " WHERE s.status = 'pending' AND s.unmet = 0 AND t.paused = 0"
+            " AND t.status NOT IN ('in_progress', 'checkpoint', 'failed')"
+        )
+        assert not self._rows(
+            "SELECT s.name FROM subtasks s WHERE s.status = 'pending' AND s.unmet > 0"
+            " AND NOT EXISTS (SELECT 1 FROM dependencies d JOIN subtasks n"
+            " ON n.subtask_no = d.needs_no WHERE d.subtask_no = s.subtask_no"
+            " AND n.status IN ('pending', 'allocated', 'in_progress', 'review'))"
+        )
+        assert not self._rows(
+            "SELECT task_id FROM tasks WHERE status IN ('in_progress', 'checkpoint')"
+            " AND open_count = 0 OR status IN ('completed', 'cancelled') AND open_count > 0"
+        )
+        assert not self._rows(
+            "SELECT name FROM subtasks WHERE cancel_requested"
+            " AND status NOT IN ('allocated', 'in_progress', 'review')"
         )
 
     def _at_most_one_outcome_is_accepted(self) -> None:

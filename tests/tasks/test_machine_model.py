@@ -30,6 +30,14 @@ MOVES: dict[Move, int] = {
     lambda g, r: g.lose(r.choices(range(100), k=3), _seldom(r)): 3,
     lambda g, r: g.allocate(r.choices(range(100), k=3), r.choice(NODES), -_seldom(r)): 6,
     lambda g, r: g.cancel(r.randrange(100)): 3,
+    lambda g, r: g.cancel_subtask(r.randrange(1_000)): 4,
+    lambda g, r: g.change(
+        r.randrange(100),
+        r.choice([None, False, False, True]),
+        r.choice([None, 0, 90]),
+        r.choice([None, None, 0, 50]),
+    ): 5,
+    lambda g, r: g.end_overdue(): 3,
     lambda g, r: g.retry(r.randrange(100)): 6,
     lambda g, r: g.set_budget(r.randrange(100), r.choice([None, 0.0, 1.5, 20.0])): 3,
     lambda g, r: g.judge(r.choice(NODES), r.choice(["online", "online", "offline"])): 3,
@@ -148,6 +156,25 @@ class ShortGame(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def cancel(self, pick: int) -> None:
         self.game.cancel(pick)
+
+    @rule(pick=PICKS)
+    def cancel_subtask(self, pick: int) -> None:
+        self.game.cancel_subtask(pick)
+
+    @rule(
+        pick=PICKS,
+        paused=st.sampled_from([None, False, True]),
+        priority=st.sampled_from([None, 0, 90]),
+        deadline_in_ms=st.sampled_from([None, 0, 5]),
+    )
+    def change(
+        self, pick: int, paused: bool | None, priority: int | None, deadline_in_ms: int | None
+    ) -> None:
+        self.game.change(pick, paused, priority, deadline_in_ms)
+
+    @rule()
+    def end_overdue(self) -> None:
+        self.game.end_overdue()
 
     @rule(pick=PICKS)
     def retry(self, pick: int) -> None:

@@ -43,6 +43,10 @@ class TwinTask:
     status: str = "in_progress"
     cancel: bool = False
     budget_usd: float | None = None
+    paused: bool = False
+    priority: int = 50
+    deadline: int | None = None
+    overdue: bool = False
 
 
 @dataclass
@@ -110,7 +114,8 @@ class Twin:
         sub = self.subtasks.get(name)
         if sub is None or sub.status != "pending" or self.unmet(name):
             return False
-        if self.tasks[sub.task_id].status not in ("in_progress", "failed"):
+        task = self.tasks[sub.task_id]
+        if task.status not in ("in_progress", "failed") or task.paused:
             return False
         if attempt != len(sub.attempts) + 1:
             return False
@@ -203,7 +208,44 @@ class Twin:
         for sub in dead:
             sub.status, sub.not_before, sub.tally = "pending", 0, FRESH
         task.cancel, task.status = False, "in_progress"
+        task.deadline = None if task.overdue else task.deadline
+        task.overdue = False
         return "in_progress"
+
+    def cancel_subtask(self, task_id: str, name: str) -> str:
+        sub = self.subtasks.get(name)
+        if sub is None or sub.task_id != task_id or sub.status in ("completed", "failed"):
+            return "refused"
+        if sub.status in HELD:
+            sub.cancel = True
+            return "cancelling"
+        if sub.status == "pending":
+            self._end_with_what_hangs_on_it(name, "cancelled")
+        return "cancelled"
+
+    def change(
+        self, task_id: str, paused: bool | None, priority: int | None, deadline_ms: int | None
+    ) -> str:
+        task = self.tasks.get(task_id)
+        if task is None or all(sub.status in ENDED for sub in self.of(task_id).values()):
+            return "refused"
+        before = (task.priority, task.paused, task.deadline)
+        task.priority = task.priority if priority is None else priority
+        task.paused = task.paused if paused is None else paused
+        task.deadline = task.deadline if deadline_ms is None else deadline_ms or None
+        after = (task.priority, task.paused, task.deadline)
+        names = ("priority", "paused", "deadline")
+        return str([n for n, old, new in zip(names, before, after, strict=True) if old != new])
+
+    def end_overdue(self, task_id: str, now_ms: int) -> int:
+        task = self.tasks.get(task_id)
+        if task is None or task.cancel or task.deadline is None or task.deadline > now_ms:
+            return 0
+        if all(sub.status in ENDED for sub in self.of(task_id).values()):
+            return 0
+        task.overdue = True
+        self.cancel(task_id)
+        return 1
 
     def set_budget(self, task_id: str, budget_usd: float | None) -> str:
         task = self.tasks.get(task_id)
@@ -306,22 +348,31 @@ class Twin:
     def _unsuccessful(self, name: str, again: retries.Retry | None, now_ms: int) -> None:
         sub = self.subtasks[name]
         if sub.cancel:
-            sub.status, sub.cancel = "cancelled", False
+            sub.cancel = False
+            self._end_with_what_hangs_on_it(name, "cancelled")
         elif again is not None:
             sub.status, sub.tally = "pending", again.tally
             sub.not_before = now_ms + again.delay_ms if again.delay_ms else 0
         else:
-            sub.status = "failed"
-            for each in self.hanging_on(name):
-                if self.subtasks[each].status == "pending":
-                    self.subtasks[each].status = "cancelled"
-            if self.tasks[sub.task_id].status == "in_progress":
-                self.tasks[sub.task_id].status = "failed"
+            self._end_with_what_hangs_on_it(name, "failed")
         self._settle(sub.task_id)
+
+    def _end_with_what_hangs_on_it(self, name: str, status: str) -> None:
+        task_id = self.subtasks[name].task_id
+        self.subtasks[name].status = status
+        for each in self.hanging_on(name):
+            if self.subtasks[each].status == "pending":
+                self.subtasks[each].status = "cancelled"
+        if status == "failed" and self.tasks[task_id].status == "in_progress":
+            self.tasks[task_id].status = "failed"
+        self._settle(task_id)
 
     def _settle(self, task_id: str) -> None:
         task, mine = self.tasks[task_id], self.of(task_id).values()
         if all(sub.status == "completed" for sub in mine):
             task.status = "completed"
         elif all(sub.status in ENDED for sub in mine) and task.cancel:
-            task.status = "cancelled"
+            task.status = "failed" if task.overdue else "cancelled"
+        elif all(sub.status in ENDED for sub in mine) and task.status == "in_progress":
+            failed = any(sub.status == "failed" for sub in mine)
+            task.status = "failed" if failed else "cancelled"
