@@ -19,16 +19,28 @@ GONE_S = 30.0
 @click.command()
 @click.argument("node", required=False)
 @click.option("--off", is_flag=True, help="Give it work again.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="What still runs there after so long goes elsewhere (default: it may take its time).",
+)
 @options.data_dir
 @options.as_json
-def drain(node: str | None, off: bool, data_dir: Path, as_json: bool) -> None:
+def drain(
+    node: str | None, off: bool, timeout_s: float | None, data_dir: Path, as_json: bool
+) -> None:
     """Give NODE (default: this one) no new work.
 
     What it runs it brings to an end; what it has not begun goes to others. NODE is an id, the
     beginning of one, or a name.
     """
+    if off and timeout_s is not None:
+        raise click.UsageError("--timeout and --off exclude each other.")
     wanted = node or str(read_node_file(data_dir)["node_id"])
-    answer = Client(data_dir).post(f"nodes/{segment(wanted)}/drain", {"on": not off})
+    body = {"on": not off} | ({} if timeout_s is None else {"timeout_s": timeout_s})
+    answer = Client(data_dir).post(f"nodes/{segment(wanted)}/drain", body)
     if as_json:
         return print_json(answer)
     return click.echo(f"{_called(answer)} is {coloured(answer['status'])}")

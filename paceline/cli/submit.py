@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from paceline.cli import options
+from paceline.cli.control import seconds_or_time
+from paceline.cli.dry_run import show_dry_run
 from paceline.cli.failures import task_status
 from paceline.cli.format import print_json
 from paceline.client import Client, Document
@@ -49,6 +51,26 @@ _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 @click.option(
     "--budget", "budget_usd", type=float, metavar="USD", help="What the whole task may cost."
 )
+@click.option(
+    "--deadline",
+    metavar="SECONDS|TIME",
+    help="When the task fails if it has not ended: seconds from now, or ISO 8601.",
+)
+@click.option(
+    "--start-timeout",
+    "start_timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="How long a subtask may wait for a node before it fails.",
+)
+@click.option(
+    "--attempt-timeout",
+    "attempt_timeout_s",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="How long one attempt may take (default 3600).",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, and where.")
 @click.option("--wait", "wait_", is_flag=True, help="Wait for the end; status 1 if it fails.")
 @click.option("--watch", "watch_", is_flag=True, help="Like --wait, and show how it goes.")
 @options.timeout
@@ -74,6 +96,10 @@ def submit(
     max_turns: int | None,
     idle_timeout_s: float | None,
     budget_usd: float | None,
+    deadline: str | None,
+    start_timeout_s: float | None,
+    attempt_timeout_s: float | None,
+    dry_run: bool,
     wait_: bool,
     watch_: bool,
     timeout_s: float | None,
@@ -97,9 +123,15 @@ def submit(
         "max_turns": max_turns,
         "idle_timeout_s": idle_timeout_s,
         "budget_usd": budget_usd,
+        "deadline": None if deadline is None else seconds_or_time(deadline),
+        "start_timeout_s": start_timeout_s,
+        "timeout_s": attempt_timeout_s,
     }
     client = Client(data_dir)
     said = {key: value for key, value in body.items() if value is not None}
+    if dry_run:
+        show_dry_run(_send(client, said, source, dry_run="true"), as_json=as_json)
+        ctx.exit(0)
     accepted = _send(client, said, source)
     if not as_json:
         click.echo(accepted["task_id"])
@@ -175,9 +207,9 @@ def _repository(repo: str | None, ref: str) -> dict[str, str] | None:
     return {"path": str(path), "ref": ref}
 
 
-def _send(client: Client, body: dict[str, Any], source: str) -> Document:
+def _send(client: Client, body: dict[str, Any], source: str, **query: str) -> Document:
     try:
-        return client.post("tasks", body)
+        return client.post("tasks", body, **query)
     except InvalidPlan as error:
         place = f"{source}, {error}" if error.line else f"{source}: {error}"
         raise InputError(place) from error

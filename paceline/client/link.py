@@ -33,10 +33,16 @@ class Link:
         """Answer the document at `path` (below /api/v1). None in the query = not said."""
         return self._exchange("GET", _target(path, query), None)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Document:
+    def post(self, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Document:
         """Send a document and answer what comes back."""
         return self._exchange(
-            "POST", _target(path, {}), json.dumps(body or {}, ensure_ascii=False).encode()
+            "POST", _target(path, query), json.dumps(body or {}, ensure_ascii=False).encode()
+        )
+
+    def patch(self, path: str, body: Mapping[str, Any]) -> Document:
+        """Send what is to be otherwise and answer what comes back."""
+        return self._exchange(
+            "PATCH", _target(path, {}), json.dumps(body, ensure_ascii=False).encode()
         )
 
     def stream(self, path: str, *, follow: bool = False, **query: object) -> Iterator[Document]:
@@ -136,7 +142,7 @@ class _translated:  # noqa: N801 - reads as a word at its use
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, BrokenPipeError | ConnectionError | http.client.HTTPException):
-            if self._method == "POST":
+            if self._method != "GET":
                 raise errors.TimedOut(
                     "the node went away before it answered: whether it took effect is unknown"
                 ) from error

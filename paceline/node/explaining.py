@@ -6,8 +6,10 @@ from typing import Any
 from paceline.clock import Clock
 from paceline.node.planning import Planning, as_ready
 from paceline.node.replica_loop import ReplicaLoop
-from paceline.tasks import queries
+from paceline.tasks import dry_run, plan_fields, queries
+from paceline.tasks.draft import TaskDraft
 from paceline.tasks.explain import Explainer, document
+from paceline.tasks.plan_source import Located
 from paceline.tasks.queries_work import unblocked_subtask
 from paceline.tasks.view import ReadySubtask
 
@@ -26,7 +28,27 @@ class Explaining:
         self._connection = connection
         self._planning = planning
         self._replicas = replicas
+        self._clock = clock
         self._started_ms = clock.monotonic_ms()
+
+    @property
+    def now_ms(self) -> int:
+        """Answer the wall clock's time, from which deadlines in seconds count."""
+        return self._clock.now_ms()
+
+    def deadline_ms(self, deadline: str | float | None) -> int | None:
+        """Answer a deadline as a moment; 0 for an empty one, None for none. Raise InvalidPlan."""
+        if deadline is None or deadline == "":
+            return None if deadline is None else 0
+        return plan_fields.deadline(Located(deadline, None)).ms(self.now_ms)
+
+    def dry_run(self, draft: TaskDraft) -> dict[str, Any]:
+        """Answer the graph of a draft, and where each subtask would go if it were ready now."""
+        status = self._replicas.status
+        view = self._planning.view(
+            leading_since_ms=self._started_ms, applied_index=status.applied_index
+        )
+        return dry_run.document(draft, view)
 
     def explain(self, identifier: str) -> dict[str, Any]:
         """Answer `explain --json` of a task. Raise NotFound, InputError."""

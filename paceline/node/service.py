@@ -37,11 +37,18 @@ from paceline.node.web.ports import (
     EventQuery,
     Health,
     LogQuery,
+    TaskChange,
     TaskQuery,
     TaskRequest,
 )
 from paceline.tasks import plan, queries, templates
-from paceline.tasks.commands import CancelTask, RetryTask, SubmitTask
+from paceline.tasks.commands import (
+    CancelSubtask,
+    CancelTask,
+    ChangeTask,
+    RetryTask,
+    SubmitTask,
+)
 from paceline.tasks.draft import SHIPPED_TOOLS, RepositoryDraft, TaskDraft
 from paceline.tasks.model import CheckpointFrequency, Privacy, Repository
 from paceline.tasks.plan import PlanOptions
@@ -153,10 +160,20 @@ class Service:
         draft = self._draft(request)
         repository = await self._pin(draft.repository, request.directory)
         task_id = new_id()
-        spec = plan.to_spec(draft, task_id=task_id, new_subtask_id=new_id, repository=repository)
+        spec = plan.to_spec(
+            draft,
+            task_id=task_id,
+            new_subtask_id=new_id,
+            repository=repository,
+            now_ms=self._explaining.now_ms,
+        )
         command = SubmitTask(spec, request.idempotency_key or task_id, submitted_by=self._node_id)
         accepted = await self._proposals.propose(command, timeout_s=PROPOSE_TIMEOUT_S)
         return self._brief(str(accepted)) | {"created": accepted == task_id}
+
+    async def dry_run(self, request: TaskRequest) -> Document:
+        """Answer what would be submitted, and where each subtask would go now."""
+        return self._explaining.dry_run(self._draft(request))
 
     def _draft(self, request: TaskRequest) -> TaskDraft:
         known = self._known_tools()
@@ -174,6 +191,8 @@ class Service:
             priority=request.priority,
             metadata=dict(request.metadata) or None,
             budget_usd=request.budget_usd,
+            deadline=request.deadline,
+            limits=request.limits,
             terms=request.terms,
         )
         if request.plan:
@@ -231,11 +250,36 @@ class Service:
         """Answer what each subtask waits for."""
         return self._explaining.explain(task_id)
 
-    async def cancel(self, task_id: str, reason: str) -> Document:
-        """Ask for the end of a task; running work ends when its worker has stopped it."""
+    async def cancel(self, task_id: str, reason: str, subtask_id: str = "") -> Document:
+        """Ask for the end of a task or subtask; running work ends when its worker stopped it."""
         found = queries.resolve_task_id(self._connection, task_id)
+        if subtask_id:
+            subtask = queries.resolve_subtask_id(self._connection, found, subtask_id)
+            command = CancelSubtask(found, subtask, reason)
+            status = await self._proposals.propose(command, timeout_s=PROPOSE_TIMEOUT_S)
+            return self._brief(found) | {"subtask_id": subtask, "subtask_status": str(status)}
         await self._proposals.propose(CancelTask(found, reason), timeout_s=PROPOSE_TIMEOUT_S)
         return self._brief(found)
+
+    async def change(self, task_id: str, change: TaskChange) -> Document:
+        """Pause, resume, hurry or end a task."""
+        found = queries.resolve_task_id(self._connection, task_id)
+        changed = []
+        if (change.paused, change.priority, change.deadline) != (None, None, None):
+            command = ChangeTask(
+                found,
+                change.paused,
+                change.priority,
+                self._explaining.deadline_ms(change.deadline),
+                by=self._node_id,
+            )
+            changed += await self._proposals.propose(command, timeout_s=PROPOSE_TIMEOUT_S)
+        if change.cancel:
+            await self._proposals.propose(CancelTask(found, ""), timeout_s=PROPOSE_TIMEOUT_S)
+            changed.append("status")
+        document = queries.task(self._connection, found)
+        told = ("status", "paused", "priority", "deadline")
+        return {"task_id": found, **{key: document[key] for key in told}, "changed": changed}
 
     async def retry(self, task_id: str, subtask_id: str) -> Document:
         """Try failed or cancelled subtasks again."""

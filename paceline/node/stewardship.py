@@ -57,15 +57,19 @@ class Stewardship:
         self._members = members
         self._has_left = has_left
 
-    async def drain(self, wanted: str, *, on: bool) -> Document:
+    async def drain(self, wanted: str, *, on: bool, timeout_s: float | None = None) -> Document:
         """Give a node no new work, or work again. Answer `node_id, name, status`.
+
+        What still runs there after `timeout_s` goes elsewhere; None = it may take its time.
 
         Raise NotFound, InputError, Conflict for one that cannot be told to go on now.
         """
         node_id = self.resolve(wanted)
         status = WorkerStatus.DRAINING if on else WorkerStatus.ONLINE
         reason = "a person drains it" if on else "a person wants it back"
-        found = await self._proposals.propose(SetWorkerStatus(node_id, status.value, reason))
+        limit_ms = round(timeout_s * 1000) if on and timeout_s is not None else None
+        command = SetWorkerStatus(node_id, status.value, reason, limit_ms)
+        found = await self._proposals.propose(command)
         if found == WorkerStatus.DRAINING and not on:
             # It was offline: the machine remembers the drain until it is back.
             found = await self._proposals.propose(SetWorkerStatus(node_id, status.value, reason))

@@ -117,7 +117,7 @@ class Explainer:
             ahead = self._places.get(ready.subtask_id, 0)
             behind = f"; {_ahead(ahead)}" if ahead else ""
             return Answer("slot", f"it waits for a free slot on {_listed(full)}{behind}", verdicts)
-        return Answer("node", _nobody(verdicts), verdicts)
+        return Answer("node", nobody(verdicts), verdicts)
 
     def _turn(self, ready: ReadySubtask, best: Verdict) -> str:
         where = f"{best.name or best.node_id} ({best.tool}, score {best.score:g})"
@@ -169,11 +169,12 @@ def _explained(
         "waits_for": answer.waits_for,
         "reason": answer.reason,
         "needs": needs,
-        "nodes": [_verdict(verdict) for verdict in answer.verdicts],
+        "nodes": [verdict_document(verdict) for verdict in answer.verdicts],
     }
 
 
-def _verdict(verdict: Verdict) -> Document:
+def verdict_document(verdict: Verdict) -> Document:
+    """Answer one node's word on one subtask."""
     return asdict(verdict) | {"eligible": verdict.eligible}
 
 
@@ -200,7 +201,8 @@ def _name(worker: WorkerView) -> str:
     return worker.name or worker.node_id
 
 
-def _nobody(verdicts: Sequence[Verdict]) -> str:
+def nobody(verdicts: Sequence[Verdict]) -> str:
+    """Answer in a sentence why none of these nodes can take it."""
     if not verdicts:
         return "no node has registered as a worker yet"
     counts = Counter(verdict.reason for verdict in verdicts)

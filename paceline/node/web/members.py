@@ -13,7 +13,8 @@ PREFIX = "/api/v1"
 
 async def drain(call: Call) -> Response:
     """Give a node no new work, or work again."""
-    return answer(await call.service.steward.drain(call.id, on=call.body.on))
+    body = call.body
+    return answer(await call.service.steward.drain(call.id, on=body.on, timeout_s=body.timeout_s))
 
 
 async def trust(call: Call) -> Response:

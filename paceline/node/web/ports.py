@@ -50,8 +50,25 @@ class TaskRequest:
     priority: int | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     budget_usd: float | None = None
+    deadline: str | float | None = None
+    """Seconds from now, or an ISO 8601 moment with its offset."""
+    limits: dict[str, float | None] = field(default_factory=dict)
+    """`timeout_s` and `start_timeout_s`, as far as they were said."""
     terms: dict[str, Any] = field(default_factory=dict)
     """`permission`, `model`, `max_turns`, `idle_timeout_s`, as far as they were said."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskChange:
+    """What a person wants otherwise of a task under way; None = as it is.
+
+    `deadline`: seconds from now, an ISO 8601 moment, or an empty string for none any more.
+    """
+
+    paused: bool | None = None
+    cancel: bool = False
+    priority: int | None = None
+    deadline: str | float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +251,8 @@ class StewardService(Protocol):
     cluster could not go on or this node may not decide it, NoQuorum and TimedOut.
     """
 
-    async def drain(self, wanted: str, *, on: bool) -> Document:
-        """Answer `node_id, name, status`."""
+    async def drain(self, wanted: str, *, on: bool, timeout_s: float | None = None) -> Document:
+        """Answer `node_id, name, status`; what still runs after `timeout_s` goes elsewhere."""
         ...
 
     async def trust(self, wanted: str, *, trusted: bool) -> Document:
@@ -353,8 +370,23 @@ class NodeService(Protocol):
         """Answer `task_id, status, reason, subtasks`; see `tasks.explain`."""
         ...
 
-    async def cancel(self, task_id: str, reason: str) -> Document:
-        """Answer `task_id, status`. Raise Conflict where the task has ended."""
+    async def cancel(self, task_id: str, reason: str, subtask_id: str = "") -> Document:
+        """Answer `task_id, status`. Raise Conflict where it has ended.
+
+        With `subtask_id`, only that subtask and what hangs on it; then `subtask_id` and
+        `subtask_status` are answered too.
+        """
+        ...
+
+    async def change(self, task_id: str, change: TaskChange) -> Document:
+        """Answer `task_id, status, paused, priority, deadline, changed`. Raise Conflict."""
+        ...
+
+    async def dry_run(self, request: TaskRequest) -> Document:
+        """Answer what `submit` would make of it and where each subtask would go; change nothing.
+
+        `type, description, layers, subtasks`; see docs/plans.md.
+        """
         ...
 
     async def retry(self, task_id: str, subtask_id: str) -> Document:

@@ -13,11 +13,14 @@ from paceline.node.web.errors import Refused
 from paceline.node.web.ports import (
     CheckpointDecision,
     RepositoryRequest,
+    TaskChange,
     TaskQuery,
     TaskRequest,
 )
 from paceline.tasks.agent_terms import BUDGET_LIMIT_USD, IDLE_LIMIT_S, TURNS_LIMIT
 from paceline.tasks.model import CheckpointFrequency, PermissionLevel, Privacy, TaskStatus
+from paceline.tasks.plan_fields import DEADLINE_LIMIT_S
+from paceline.tasks.plan_subtasks import START_LIMIT_S, TIMEOUT_LIMIT_S
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -33,6 +36,9 @@ class Schema(BaseModel):
     """The common ground: no surplus members."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Deadline = Annotated[str, StringConstraints(max_length=64)] | Annotated[float, Field(gt=0)]
 
 
 class RepositoryBody(Schema):
@@ -66,6 +72,10 @@ class TaskBody(Schema):
     max_turns: Annotated[int, Field(ge=1, le=TURNS_LIMIT)] | None = None
     idle_timeout_s: Annotated[float, Field(ge=0, le=IDLE_LIMIT_S)] | None = None
     budget_usd: Annotated[float, Field(gt=0, le=BUDGET_LIMIT_USD)] | None = None
+    deadline: Deadline | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=DEADLINE_LIMIT_S)] | None = None
+    timeout_s: Annotated[float, Field(ge=0.1, le=TIMEOUT_LIMIT_S)] | None = None
+    start_timeout_s: Annotated[float, Field(gt=0, le=START_LIMIT_S)] | None = None
 
     def to_request(self) -> TaskRequest:
         """Answer the request; raise InputError where its two halves do not fit together."""
@@ -84,6 +94,8 @@ class TaskBody(Schema):
             priority=self.priority,
             metadata=self.metadata,
             budget_usd=self.budget_usd,
+            deadline=self.deadline if self.deadline is not None else self.deadline_s,
+            limits={"timeout_s": self.timeout_s, "start_timeout_s": self.start_timeout_s},
             terms=self._terms(),
         )
 
@@ -105,8 +117,34 @@ class TaskBody(Schema):
             raise InputError("`format` belongs to a `plan`")
 
 
+class TaskChangeBody(Schema):
+    """What is to be otherwise; what is left out stays. `status` is the seed's way to say it."""
+
+    status: Literal["paused", "in_progress", "cancelled"] | None = None
+    paused: bool | None = None
+    priority: Annotated[int, Field(ge=0, le=100)] | None = None
+    deadline: Deadline | Literal[""] | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=DEADLINE_LIMIT_S)] | None = None
+
+    def to_change(self) -> TaskChange:
+        """Answer the change; raise InputError where nothing, or two different things, are said."""
+        if not self.model_fields_set:
+            raise InputError("say what is to change: status, paused, priority or deadline")
+        wanted = {"paused": True, "in_progress": False}.get(self.status or "")
+        if None not in (wanted, self.paused) and wanted != self.paused:
+            raise InputError("`status` and `paused` contradict each other")
+        return TaskChange(
+            paused=self.paused if wanted is None else wanted,
+            cancel=self.status == "cancelled",
+            priority=self.priority,
+            deadline=self.deadline if self.deadline is not None else self.deadline_s,
+        )
+
+
 class CancelBody(Schema):
-    """Why a person cancels; shown with the task."""
+    """Why a person cancels; shown with the task. `subtask_id`: only that one; empty = all."""
+
+    subtask_id: Name = ""
 
     reason: Annotated[str, StringConstraints(max_length=1000)] = ""
 
@@ -162,6 +200,8 @@ class DrainBody(Schema):
     """Whether it is to drain."""
 
     on: bool = True
+    timeout_s: Annotated[float, Field(ge=0, le=7 * 86_400, strict=False)] | None = None
+    """What still runs after so long is given to others; None = it may take its time."""
 
 
 class TrustBody(Schema):
@@ -190,6 +230,12 @@ class LeaveBody(Schema):
 
 class Empty(Schema):
     """A call that takes nothing."""
+
+
+class SubmitQuery(Schema):
+    """Whether only to say what would be done."""
+
+    dry_run: bool = False
 
 
 class TasksQuery(Schema):

@@ -4,7 +4,15 @@ from starlette.responses import Response
 
 from paceline.node.web.call import Call, Row, answer
 from paceline.node.web.ports import LogQuery
-from paceline.node.web.schemas import CancelBody, LogsQuery, RetryBody, TaskBody, TasksQuery
+from paceline.node.web.schemas import (
+    CancelBody,
+    LogsQuery,
+    RetryBody,
+    SubmitQuery,
+    TaskBody,
+    TaskChangeBody,
+    TasksQuery,
+)
 from paceline.node.web.streams import NDJSON, stream
 
 PREFIX = "/api/v1/tasks"
@@ -12,6 +20,8 @@ PREFIX = "/api/v1/tasks"
 
 async def submit(call: Call) -> Response:
     """Accept a task: 201 when it is new, 200 when its idempotency key was known."""
+    if call.query.dry_run:
+        return answer(await call.service.dry_run(call.body.to_request()))
     accepted = await call.service.submit(call.body.to_request())
     response = answer(accepted, 201 if accepted["created"] else 200)
     response.headers["Location"] = f"{PREFIX}/{accepted['task_id']}"
@@ -45,7 +55,13 @@ async def explain(call: Call) -> Response:
 
 async def cancel(call: Call) -> Response:
     """Ask for an end; running subtasks follow."""
-    return answer(await call.service.cancel(call.id, call.body.reason), 202)
+    body = call.body
+    return answer(await call.service.cancel(call.id, body.reason, body.subtask_id), 202)
+
+
+async def change(call: Call) -> Response:
+    """Pause, resume, hurry or end a task."""
+    return answer(await call.service.change(call.id, call.body.to_change()))
 
 
 async def retry(call: Call) -> Response:
@@ -66,9 +82,10 @@ ROWS = (
         "POST",
         PREFIX,
         submit,
-        "Submit a task; 200 where the idempotency key was known",
+        "Submit a task; 200 where the idempotency key was known, or with `dry_run`",
         "task_id, status, created",
         body=TaskBody,
+        query=SubmitQuery,
         status=201,
     ),
     Row(
@@ -81,6 +98,14 @@ ROWS = (
     ),
     Row("GET", PREFIX, list_tasks, "List tasks", "tasks, next_cursor", query=TasksQuery),
     Row("GET", f"{PREFIX}/{{id}}", show, "Show a task", "task_id, type, status, subtasks, ..."),
+    Row(
+        "PATCH",
+        f"{PREFIX}/{{id}}",
+        change,
+        "Pause, resume, hurry or cancel a task",
+        "task_id, status, paused, priority, deadline, changed",
+        body=TaskChangeBody,
+    ),
     Row("GET", f"{PREFIX}/{{id}}/subtasks", subtasks, "List a task's subtasks", "subtasks"),
     Row("GET", f"{PREFIX}/{{id}}/explain", explain, "Tell why work waits", "subtasks, ..."),
     Row("POST", f"{PREFIX}/{{id}}/cancel", cancel, "Cancel", _ENDED, body=CancelBody, status=202),

@@ -22,6 +22,7 @@ from paceline.node.web.ports import (
     EventQuery,
     Health,
     LogQuery,
+    TaskChange,
     TaskQuery,
     TaskRequest,
     UsageQuery,
@@ -239,7 +240,9 @@ class FakeSteward:
             raise NotFound(f"no node {wanted!r}")
         return {"node_id": OTHER_ID, "name": "beta"}
 
-    async def drain(self, wanted: str, *, on: bool) -> Document:
+    async def drain(self, wanted: str, *, on: bool, timeout_s: float | None = None) -> Document:
+        if timeout_s is not None:
+            self.asked.append(("drain within", wanted, timeout_s))
         self.asked.append(("drain", wanted, on))
         return {**self._find(wanted), "status": "draining" if on else "online"}
 
@@ -462,9 +465,23 @@ class FakeService:
         task = self._find(task_id)
         return {"task_id": task["task_id"], "status": task["status"], "reason": "", "subtasks": []}
 
-    async def cancel(self, task_id: str, reason: str) -> Document:
+    async def change(self, task_id: str, change: TaskChange) -> Document:
+        self._fail()
+        self.requests.append(change)
+        task = self._find(task_id)
+        return {"task_id": task["task_id"], "status": task["status"], "paused": change.paused}
+
+    async def dry_run(self, request: TaskRequest) -> Document:
+        self._fail()
+        self.requests.append(request)
+        return {"dry_run": True, "layers": [["a"]], "subtasks": []}
+
+    async def cancel(self, task_id: str, reason: str, subtask_id: str = "") -> Document:
         self._fail()
         task = self._find(task_id)
+        if subtask_id:
+            self.requests.append((subtask_id, reason))
+            return {"task_id": task["task_id"], "status": task["status"]}
         if task["status"] == "completed":
             raise Conflict(f"task {task_id} is completed already")
         self.requests.append(reason)

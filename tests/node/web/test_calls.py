@@ -11,6 +11,7 @@ import pytest
 from paceline import errors
 from paceline.errors import InvalidSettings
 from paceline.node.web.call import BODY_LIMIT_BYTES
+from paceline.node.web.ports import TaskChange
 from paceline.node.web.server import WebServer
 from tests.node.web.fake_service import FakeService, a_task
 from tests.node.web.served import Served
@@ -198,6 +199,43 @@ def test_cancel_and_retry_are_accepted(served: Served) -> None:
     assert (cancelled.status, cancelled.json["status"]) == (202, "cancelled")
     assert (retried.status, retried.json["task_id"]) == (202, TASK)
     assert served.service.requests == ["enough", "build"]
+
+
+def test_a_change_says_what_is_to_be_otherwise(served: Served) -> None:
+    served.service.documents[TASK] = a_task(TASK, "in_progress")
+
+    answers = [
+        served.call("PATCH", f"{TASKS}/1111", body)
+        for body in (
+            {"status": "paused", "priority": 9},
+            {"paused": False, "deadline_s": 60.5},
+            {"deadline": ""},
+        )
+    ]
+
+    assert [each.status for each in answers] == [200, 200, 200]
+    assert served.service.requests[-3:] == [
+        TaskChange(paused=True, priority=9),
+        TaskChange(paused=False, deadline=60.5),
+        TaskChange(deadline=""),
+    ]
+    for body in ({}, {"status": "paused", "paused": False}, {"priority": 101}, {"status": "done"}):
+        assert served.call("PATCH", f"{TASKS}/1111", body).status == 422
+
+
+def test_a_dry_run_submits_nothing(served: Served) -> None:
+    body = {"description": "mend", "type": "bug_fix", "deadline": "2030-01-01T00:00:00Z"}
+
+    answer = served.call("POST", f"{TASKS}?dry_run=true", body)
+
+    assert (answer.status, answer.json["dry_run"]) == (200, True)
+    assert served.service.requests[-1].deadline == "2030-01-01T00:00:00Z"
+
+
+def test_a_drain_may_have_a_limit(served: Served) -> None:
+    answer = served.call("POST", "/api/v1/nodes/beta/drain", {"timeout_s": 5})
+    assert answer.status == 200
+    assert ("drain within", "beta", 5.0) in served.service.steward.asked
 
 
 def test_cancelling_needs_no_body(served: Served) -> None:
