@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
-from paceline.cli.client import Client, read_node_file
 
 from bench._marks import Marks
 from paceline.cli import launch
+from paceline.client import Client, read_node_file
 from paceline.errors import PacelineError
 from paceline.settings import NodeSettings
 from paceline.tokens import new_token
