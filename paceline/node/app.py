@@ -12,7 +12,7 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -51,6 +51,7 @@ from paceline.node.members import follow_members
 from paceline.node.merging import Cluster, Merging
 from paceline.node.meters import Meters
 from paceline.node.network import Network
+from paceline.node.notifying import Notifier, concerns
 from paceline.node.planning import Planning
 from paceline.node.previewing import settings_document
 from paceline.node.proposals import Proposals
@@ -68,6 +69,7 @@ from paceline.node.workshop import Workshop
 from paceline.settings import NodeSettings
 from paceline.tasks import queries_members
 from paceline.tasks.commands import NEWEST_LEVEL
+from paceline.tasks.effects import Change
 from paceline.tasks.model import Resources, Vitals
 from paceline.tasks.view import PlanningSettings, Thresholds
 
@@ -370,6 +372,27 @@ class Node:
         self._start(self._workshop.watch_tools(self._registration.wake), "tools")
         self._start(watch.run(), "death watch")
         self._start(self._pilot.run(), "autopilot")
+        self._start_notifying()
+
+    def _start_notifying(self) -> None:
+        consensus, quality = self._consensus, self._workshop.quality
+        if not quality.notify.wanted:
+            return
+        self._workshop.redactor.register(quality.notify.secret)
+        notifier = Notifier(
+            settings=quality.notify,
+            connection=consensus.machine.connection,
+            cursor_file=self._settings.data_dir / "notified",
+            environment=os.environ,
+            clock=self._clock,
+        )
+
+        def look(changes: Sequence[Change]) -> None:
+            if concerns(changes):
+                notifier.wake()
+
+        consensus.progress.listen(look)
+        self._start(notifier.run(), "notifications")
 
     def _make_planning(self) -> Planning:
         settings = self._settings

@@ -14,6 +14,7 @@ from structlog.contextvars import bound_contextvars
 from paceline.clock import Clock
 from paceline.errors import InvalidSettings, PacelineError
 from paceline.ids import NodeId
+from paceline.node import quality_file
 from paceline.node.attempt import (
     clear_attempts,
     remove_attempt,
@@ -31,6 +32,7 @@ from paceline.node.meters import OutcomeMeter, unmetered
 from paceline.node.outbox import Outbox
 from paceline.node.planning import DAILY_BUDGET_KEY
 from paceline.node.proposals import Proposals
+from paceline.node.quality_file import read_quality_file
 from paceline.node.redaction import Redactor
 from paceline.node.repository import Repositories
 from paceline.node.sharing import Sharing
@@ -136,7 +138,9 @@ class Workshop:
         )
         self.tools: tuple[ToolState, ...] = ()
         self._on_tools: Callable[[], None] = lambda: None
+        self.quality = read_quality_file(data_dir.path / quality_file.NAME)
         self._desk = Desk(
+            assessing=self.quality.assessing,
             node_id=node_id,
             directory=data_dir.directory("attempts"),
             environment=os.environ,
