@@ -109,7 +109,6 @@ def _submit(cluster: Cluster, repository: Path) -> str:
             "format": "yaml",
             "repository": {"path": str(repository), "ref": "HEAD"},
             "idempotency_key": str(uuid.uuid4()),
-            "checkpoint_frequency": "low",
         },
     )
     return str(accepted["task_id"])

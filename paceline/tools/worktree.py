@@ -52,6 +52,13 @@ _OPTIONS = (
 PLAIN_ATTRIBUTES = "* !diff !filter !ident !text !eol !working-tree-encoding\n"
 """Of the scratch repository: they go before those of the tree, so that files are what they are."""
 
+BYPRODUCTS = (
+    *("__pycache__/", "*.py[co]", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".hypothesis/"),
+    *(".tox/", ".nox/", ".venv/", ".coverage", "node_modules/", ".gradle/", ".DS_Store"),
+)
+"""What running a project leaves behind, in git's patterns: no change of anybody's, unless it is
+tracked or the repository's own `.gitignore` takes it in. Two that compiled would conflict."""
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -164,7 +171,7 @@ def watched(root: Path, wanted: bool) -> AbstractAsyncContextManager[WorkTree | 
 def _prepare(repository: Path, borrowed: Sequence[Path]) -> None:
     (repository / "info").mkdir(exist_ok=True)
     (repository / "info" / "attributes").write_text(PLAIN_ATTRIBUTES, encoding="ascii")
-    (repository / "info" / "exclude").write_text("", encoding="ascii")
+    (repository / "info" / "exclude").write_text("\n".join(BYPRODUCTS), encoding="ascii")
     there = [each for each in borrowed if each.is_dir() and not each.is_symlink()]
     if there:
         (repository / "objects" / "info").mkdir(exist_ok=True)

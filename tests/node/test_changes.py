@@ -134,6 +134,19 @@ def test_nothing_changed_is_no_change(tmp_path: Path, line: str) -> None:
     assert (outcome.status, outcome.change) == (ResultStatus.OK, None)
 
 
+def test_what_running_a_project_leaves_behind_is_no_change(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, FILES | {"node_modules/kept.js": "1\n"})
+    outcome = bench.do(
+        "mkdir __pycache__ .pytest_cache && echo x > __pycache__/a.cpython-311.pyc"
+        " && echo x > .pytest_cache/x && echo y > node_modules/other.js"
+    )
+    assert outcome.status is ResultStatus.OK
+    assert outcome.change is None
+    tracked = bench.do("echo 2 > node_modules/kept.js")
+    assert tracked.change is not None
+    assert tracked.change.files == 1
+
+
 def test_work_that_must_change_something(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     outcome = bench.do("true", settings={"must_change": True})
