@@ -38,6 +38,10 @@ class Victim(Protocol):
         """Stop it for a while, as SIGSTOP does."""
         ...
 
+    def transfer(self, to: str) -> None:
+        """Ask it to hand leadership over."""
+        ...
+
     def lose(self, peer: str) -> None:
         """Tell it that the connection to `peer` dropped."""
         ...
@@ -96,8 +100,7 @@ class Faults:
 
     def _later(self, most: float, undo: Callable[[], None]) -> None:
         """Undo a fault after a while, unless all faults were undone meanwhile."""
-        delay_us = self._while_us(most)
-        self._world.after(delay_us, lambda: None if self._stopped else undo())
+        self._after(self._while_us(most), undo)
 
     # --- choosing ---------------------------------------------------------------------------------
 
@@ -207,6 +210,47 @@ class Faults:
         self._world.count("turnovers")
         self._world.tell("turnover", leader.name)
 
+    def comeback(self) -> None:
+        """Let a leader with a minority come back as leader, with another minority, soon after.
+
+        Its first tail, which one follower acknowledges, is replaced in between. What that follower
+        said is then false, and must not count (it may still be on its way: see `Network`).
+        """
+        leader = self._leader()
+        others = [victim for victim in self._victims() if victim is not leader and victim.up]
+        if leader is None or len(others) < 3:
+            return
+        self._random.shuffle(others)
+        unit_us = self._unit_ms * MILLISECOND
+        self._world.count("comebacks")
+        self._part([leader, others[0]], 3 * unit_us)
+
+        def hand_back() -> None:
+            now = self._leader()
+            if now is not None and now is not leader:
+                now.transfer(leader.name)
+                self._after(unit_us * 2 // 3, part_again)
+
+        def part_again() -> None:
+            if leader.leads:
+                self._world.count("comebacks that led")
+                self._part([leader, others[1]], 3 * unit_us)
+
+        self._after(4 * unit_us, hand_back)
+
+    def _part(self, some: Sequence[Victim], for_us: int) -> None:
+        """Cut these nodes off from the others for so long."""
+        left = [victim.name for victim in some]
+        right = [name for name in self._names() if name not in left]
+        links = [(a, b) for a in left for b in right] + [(b, a) for a in left for b in right]
+        self._network.cut(links)
+        self._world.tell("parted", " ".join(left))
+        self._after(for_us, lambda: self._network.heal(links))
+
+    def _after(self, delay_us: int, action: Callable[[], None]) -> None:
+        """Act later, unless all faults were undone meanwhile."""
+        self._world.after(delay_us, lambda: None if self._stopped else action())
+
     def _leader(self) -> Victim | None:
         leaders = [victim for victim in self._victims() if victim.up and victim.leads]
         return self._random.choice(leaders) if leaders else None
@@ -302,6 +346,7 @@ FAULTS: dict[str, Callable[[Faults], None]] = {
     "isolate": Faults.isolate,
     "minority": Faults.minority,
     "turnover": Faults.turnover,
+    "comeback": Faults.comeback,
     "bridge": Faults.bridge,
     "one_way": Faults.one_way,
     "swizzle": Faults.swizzle,

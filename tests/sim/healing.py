@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tests.sim.clients import KEYS, Client, History
 from tests.sim.invariants import Observer
-from tests.sim.network import Network
+from tests.sim.network import Link, Network
 from tests.sim.process import Process
 from tests.sim.scenario import Scenario
 from tests.sim.world import MILLISECOND, SECOND, World
 
 HEALING_TIMEOUTS = 20
 """After so many of the longest election timeouts (plus a few seconds) all must be well."""
-CALM_TIMEOUTS = 4
-"""So many of the longest election timeouts must then pass without an election."""
+CALM_TIMEOUTS = 2
+"""Twice so many of the longest election timeouts must then pass without an election."""
 SURE_TICKS = 6
 """With shorter election timeouts a heartbeat may be late on a network and a loop without faults."""
 GLANCE_US = 50 * MILLISECOND
@@ -68,7 +68,7 @@ class Healing:
         self._wait("all members converge", self._converged)
         for key in KEYS:
             self._wait("a read is served", self._begin("read", key))
-        if self._scenario.election_ticks >= SURE_TICKS and (self._ailing or self._chance(0.2)):
+        if self._scenario.election_ticks >= SURE_TICKS and (self._ailing or self._chance(0.5)):
             self._stay_calm()
 
     # --- who is well ------------------------------------------------------------------------------
@@ -185,15 +185,33 @@ class Healing:
         )
 
     def _stay_calm(self) -> None:
-        """Let time pass: nobody may become leader while there is one whom a majority hears."""
+        """Let time pass: nobody may become leader while there is one whom a majority hears.
+
+        Where nobody ails, one follower, whose log is as good as any, does not hear it for a while.
+        """
         world = self._world
         world.count("calm ends")
         before = self._leaders()
-        world.run(world.now_us + CALM_TIMEOUTS * self._scenario.election_us)
+        links = [] if self._ailing else self._deafen_a_follower()
+        for _ in range(2):
+            world.run(world.now_us + CALM_TIMEOUTS * self._scenario.election_us)
+            self._network.heal(links)
+            links = []
         if before != self._leaders():
             world.fail(
                 "a leader is left alone", f"{before} became {self._leaders()}\n{self._overview()}"
             )
+
+    def _deafen_a_follower(self) -> list[Link]:
+        followers = [process for process in self.sound_members() if not process.leads]
+        down = [process.name for process in self._processes if not process.up]
+        victim = self._random.choice(followers) if followers else None
+        if victim is None or not self.can_do_without([*down, victim.name]):
+            return []
+        self._world.count("followers deafened")
+        links = [(p.name, victim.name) for p in self._processes if p is not victim]
+        self._network.cut(links)
+        return links
 
     def _leaders(self) -> list[tuple[int, str]]:
         return [(process.term, process.name) for process in self.sound_members() if process.leads]

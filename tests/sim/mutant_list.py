@@ -76,6 +76,11 @@ ELECTIONS = (
         ),
     ),
     _mutant(
+        "term-told-before-durable",
+        "a message reveals a term that is not on the disk (etcd#14143)",
+        ("core", "durable = self._durability.term >= self.term", "durable = True"),
+    ),
+    _mutant(
         "own-vote-before-durable",
         "a candidate counts its own vote before it is on the disk",
         (
@@ -103,6 +108,29 @@ ELECTIONS = (
             "        elif isinstance(message, Append | Heartbeat | InstallSnapshot):\n",
             "        elif isinstance(message, InstallSnapshot):\n",
         ),
+    ),
+    _mutant(
+        "live-leader-disturbed",
+        "who hears no leader is voted for although the others hear one (dissertation 4.2.3)",
+        (
+            "core",
+            "        if request.transfer or not self._election.leader_lives:\n",
+            "        if True:\n",
+        ),
+    ),
+    _mutant(
+        "term-raised-without-asking",
+        "a node that is cut off raises its term with every timeout (dissertation 9.6)",
+        (
+            "core",
+            "            if self._election.tick():\n                self._stand(pre=True)\n",
+            "            if self._election.tick():\n                self._stand(pre=False)\n",
+        ),
+    ),
+    _mutant(
+        "leader-without-followers-stays",
+        "a leader that nobody answers goes on leading (dissertation 6.2)",
+        ("leadership", "        return self.replication.heard_quorum()\n", "        return True\n"),
     ),
 )
 
@@ -317,6 +345,17 @@ MEMBERSHIP = (
             "return False and self._node_id not in",
         ),
     ),
+    _mutant(
+        "removed-leader-counts-itself",
+        "a leader that is being removed counts its own log towards the commit (paper 6)",
+        (
+            "replication",
+            "        index = reached(self._log.membership, matches)\n",
+            "        now = self._log.membership\n"
+            "        voters = tuple({*now.voters, self._node_id})\n"
+            "        index = reached(type(now)(voters, now.learners, now.outgoing), matches)\n",
+        ),
+    ),
 )
 
 SNAPSHOTS = (
@@ -330,6 +369,15 @@ SNAPSHOTS = (
         "an older snapshot replaces a newer state (hashicorp/raft)",
         ("following", "if meta.index > log.commit_index:", "if meta.index != log.commit_index:"),
         ("snapshots", "elif message.meta.index <= self._machine.applied_index:", "elif False:"),
+    ),
+    _mutant(
+        "snapshot-acknowledged-before-durable",
+        "a snapshot is acknowledged before its mark is in the log",
+        (
+            "core",
+            "= message.meta\n        self._outbox.after_sync.append(reply)",
+            "= message.meta\n        self._outbox.now.append(reply)",
+        ),
     ),
     _mutant(
         "compaction-before-durable",
@@ -418,6 +466,11 @@ CLIENTS = (
         ),
     ),
     _mutant(
+        "confirmed-read-waits-for-ever",
+        "a read whose index this node never applies is never answered",
+        ("pending", "        self._tick_ready(timeout_ticks)\n", ""),
+    ),
+    _mutant(
         "window-never-reopened",
         "a full window of lost appends blocks a follower for ever (etcd, replicate pause)",
         (
@@ -433,6 +486,43 @@ CLIENTS = (
             "replication",
             "        peer.paused = False\n        peer.nudge",
             "        peer.nudge",
+        ),
+    ),
+    _mutant(
+        "leader-with-a-stalled-disk-stays",
+        "a leader whose disk takes no writes goes on with its heartbeats",
+        (
+            "core",
+            "elif self._durability.age(self._now) >= self._config.stall_ticks:",
+            "elif False:",
+        ),
+        (
+            "replica",
+            "        if self._room.overdue() or due:\n",
+            "        if self._room.overdue():\n",
+        ),
+    ),
+    _mutant(
+        "leader-without-room-stays",
+        "a leader that has no room to apply what is committed goes on leading",
+        ("replica", "if self._room.overdue() or due:", "if due:"),
+    ),
+    _mutant(
+        "answer-to-a-former-life",
+        "a restarted node takes the answer to an earlier question for one to its own",
+        (
+            "replica",
+            "WaitingReads(first_context, core.read_index)",
+            "WaitingReads(1, core.read_index)",
+        ),
+    ),
+    _mutant(
+        "full-log-with-nothing-to-write",
+        "a leader whose full disk holds up a compaction alone refuses all commands for ever",
+        (
+            "replica",
+            "        if self._room.overdue() or due:\n",
+            "        if self._room.overdue():\n",
         ),
     ),
 )

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from paceline.consensus.messages import AppendReply, decode_message
 from tests.sim.world import MILLISECOND, World
 
 Link = tuple[str, str]
@@ -28,6 +29,8 @@ class Conditions:
     tail_us: int = 300 * MILLISECOND
     loss: float = 0.0
     repeat: float = 0.0
+    echo_us: int = 0
+    """Answers to appends come again, up to so much later, whatever has become of the link."""
     ordered: bool = True
     """Messages of one link never overtake each other (as on one TCP connection)."""
     bulk_bytes_per_ms: int = 2_000
@@ -71,6 +74,8 @@ class Network:
         if conditions.repeat and chance() < conditions.repeat:
             self._world.count("messages repeated")
             self._put(link, sender, to, data)
+        if conditions.echo_us and isinstance(decode_message(data), AppendReply):
+            self._echo(sender, to, data)
 
     def send_bulk(self, sender: str, to: str, data: bytes) -> None:
         """Send one piece on the bulk lane: in order, no faster than the bandwidth."""
@@ -114,7 +119,7 @@ class Network:
         for link in self._links.values():
             link.cuts, link.clogged_until_us = 0, 0
         calm = self.conditions
-        calm.tail, calm.loss, calm.repeat = 0.0, 0.0, 0.0
+        calm.tail, calm.loss, calm.repeat, calm.echo_us = 0.0, 0.0, 0.0, 0
 
     # --- one message ------------------------------------------------------------------------------
 
@@ -131,7 +136,12 @@ class Network:
             delay_us += int(chance() * conditions.tail_us)
         return delay_us
 
-    def _put(self, link: _LinkState, sender: str, to: str, data: bytes) -> None:
+    def _echo(self, sender: str, to: str, data: bytes) -> None:
+        self._world.count("messages echoed")
+        later_us = int(self._random.random() * self.conditions.echo_us)
+        self._world.after(later_us, lambda: self._deliver(to, sender, data, False))
+
+    def _put(self, link: _LinkState, sender: str, to: str, data: bytes, later_us: int = 0) -> None:
         now_us = self._world.now_us
         arrival_us = max(now_us, link.clogged_until_us) + self._delay_us()
         if arrival_us < link.last_arrival_us:

@@ -3,7 +3,8 @@
     python -m tests.sim.runner --from 1 --seeds 2000 [--jobs N]
     python -m tests.sim.runner --seed 17
 
-The last line of a range is `N seeds, N violations`. Exit status 1 if there is any violation.
+The last line of a range is `N seeds, N violations`. Exit status 1 if there is any violation, or if
+a range of CI's size has not reached all that it should (see `coverage`).
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tests.sim import story
+from tests.sim.coverage import too_seldom
 from tests.sim.simulation import Verdict, simulate
 
 MANY = 10
@@ -64,8 +66,10 @@ def run_range(seeds: range, jobs: int) -> int:
     seconds = time.monotonic() - started
     print(", ".join(f"{what} {count}" for what, count in sorted(totals.items())))
     print(f"{seconds:.1f} s, {len(seeds) / seconds:.1f} seeds/s")
+    seldom = list(too_seldom(totals, len(seeds)))
+    print(*seldom, sep="\n", end="\n" if seldom else "")
     print(f"{len(seeds)} seeds, {violations} violations")
-    return 1 if violations else 0
+    return 1 if violations or seldom else 0
 
 
 def verdicts(seeds: Sequence[int], jobs: int) -> Iterator[Verdict]:

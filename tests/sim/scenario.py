@@ -14,7 +14,7 @@ from paceline.consensus.transfer import TransferLimits
 from tests.sim.faults import AT_RISK, KINDS
 from tests.sim.network import Conditions
 from tests.sim.operator import ACTIONS
-from tests.sim.world import MILLISECOND
+from tests.sim.world import MILLISECOND, SECOND
 
 SIZES = (1, 2, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7)
 NODE_DRIFTS = (1.0, 1.0, 0.95, 1.05, 0.8, 1.25)
@@ -113,7 +113,7 @@ def draw(seed: int) -> Scenario:
     """Answer the scenario of a seed: anything, or one of the themes."""
     lots = random.Random(f"{seed} scenario")
     scenario = replace(_anything(lots), hold_news=seed % 2 == 1)
-    theme = lots.choice((None, None, None, _diverging, _stale, _late, _behind, _changing))
+    theme = lots.choice((None, None, None, _diverging, _stale, _late, _behind, _changing, _echoing))
     return theme(scenario, lots) if theme else scenario
 
 
@@ -147,11 +147,15 @@ def _stale(scenario: Scenario, lots: random.Random) -> Scenario:
 
 
 def _late(scenario: Scenario, lots: random.Random) -> Scenario:
-    """Messages come so late, and again, that leaders have come and gone meanwhile."""
+    """Messages come so late, and again, that leaders have come and gone meanwhile.
+
+    Of three voters two are a majority, and what one follower has acknowledged stays; so there are
+    more of them as a rule.
+    """
     return replace(
         scenario,
-        voters=3,
-        max_nodes=3,
+        voters=lots.choice((3, 4, 5, 5)),
+        max_nodes=5,
         election_ticks=3,
         heartbeat_ticks=1,
         network=Conditions(tail=0.3, tail_us=1500 * MILLISECOND, repeat=0.3, ordered=False),
@@ -161,6 +165,29 @@ def _late(scenario: Scenario, lots: random.Random) -> Scenario:
         action_every_ms=800,
         noise_every_ms=50,
         small_messages=lots.random() < 0.7,
+    )
+
+
+def _echoing(scenario: Scenario, lots: random.Random) -> Scenario:
+    """What was said comes back much later, to one who leads again after another has led.
+
+    Leaders with a minority get a tail that some follower acknowledges; the next one replaces it.
+    """
+    return replace(
+        scenario,
+        voters=lots.choice((4, 5, 5)),
+        max_nodes=5,
+        election_ticks=3,
+        heartbeat_ticks=1,
+        network=Conditions(echo_us=2_000 * MILLISECOND, ordered=False),
+        pump_us=200,
+        disk_latency_us=500,
+        faults=("comeback",),
+        fault_every_ms=1200,
+        chaos_us=6 * SECOND,
+        actions=(),
+        noise_every_ms=40,
+        compact_every=10_000,
     )
 
 

@@ -1,5 +1,6 @@
 """The simulation finds nothing in the program, finds what is planted, and repeats itself."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -9,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim import runner, story
+from tests.sim import coverage, mutants, runner, story
 from tests.sim.mutant_list import MUTANTS
-from tests.sim.mutants import CI_SEEDS, main, outcomes
 from tests.sim.planting import Edit, Mutant, TextNotFound, edited, plant
+from tests.sim.scenario import draw
 from tests.sim.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,9 @@ EARLY = (
     "disk-that-lies",
 )
 """Mutants that one of the first few seeds finds."""
+
+CALM_SEED = next(seed for seed in itertools.count(1) if draw(seed).voters == 1)
+"""One whose run has nothing that a minority could commit."""
 
 
 def python(*arguments: str, hash_seed: str = "0") -> str:
@@ -120,6 +124,31 @@ def test_one_seed_tells_its_whole_story(capsys: pytest.CaptureFixture[str]) -> N
     assert lines[-1] == "seed 1: no violation"
 
 
+def test_one_seed_is_told_twice_to_the_byte() -> None:
+    command = ("-m", "tests.sim.runner", "--seed", "17")
+    told = python(*command, hash_seed="1")
+    assert python(*command, hash_seed="4242") == told
+
+
+def test_a_range_that_has_reached_too_little_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coverage, "SEEDS", 3)
+    monkeypatch.setattr(coverage, "LEAST", {"elections": 1, "moons risen": 2})
+    assert runner.main(["--from", "11", "--seeds", "3", "--jobs", "1"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "too seldom: moons risen, 0 times in 3 seeds; 2 are wanted",
+        "3 seeds, 0 violations",
+    ]
+
+
+def test_a_small_range_is_asked_for_nothing_and_a_large_one_for_everything() -> None:
+    assert list(coverage.too_seldom({}, coverage.SEEDS - 1)) == []
+    assert len(list(coverage.too_seldom({}, coverage.SEEDS))) == len(coverage.LEAST)
+    assert list(coverage.too_seldom(coverage.LEAST, coverage.SEEDS)) == []
+
+
 def test_a_violation_is_reported_with_its_story_and_fails_the_run() -> None:
     program = (
         "import sys\n"
@@ -166,18 +195,46 @@ def test_a_module_that_is_imported_cannot_be_planted() -> None:
 
 @pytest.mark.parametrize("name", EARLY)
 def test_an_early_mutant_is_killed(name: str) -> None:
-    outcome = json.loads(python("-m", "tests.sim.mutants", "--plant", name, "--seeds", "60"))
+    seeds = map(str, SEEDS)
+    outcome = json.loads(python("-m", "tests.sim.mutants", "--plant", name, "--try-seed", *seeds))
     assert outcome["seed"] is not None, f"{name} survived"
 
 
-def test_a_survivor_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_survivor_is_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutants, "recorded", dict)
     late = "stale-leader-not-told"
-    assert main([late, "--seeds", "1", "--jobs", "1"]) == 1
-    assert "SURVIVED" in capsys.readouterr().out
+    assert mutants.main([late, "--seeds", "1", "--jobs", "1"]) == 1
+    printed = capsys.readouterr()
+    assert "SURVIVED" in printed.out
+    assert printed.out.splitlines()[-1] == "1 mutants, 0 killed"
+    assert "to renew (--table): stale-leader-not-told" in printed.err
 
 
-@pytest.mark.mutants
-@pytest.mark.timeout(3600)
-def test_every_mutant_is_killed() -> None:
-    survivors = [o.name for o in outcomes(list(MUTANTS), CI_SEEDS, jobs=2) if o.seed is None]
-    assert survivors == []
+def test_a_recorded_seed_that_kills_no_more_is_followed_by_a_hunt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mutants, "recorded", lambda: {"minority-commits": CALM_SEED})
+    assert mutants.main(["minority-commits", "--seeds", "60", "--jobs", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "1 mutants, 1 killed"
+    assert "to renew (--table): minority-commits" in printed.err
+
+
+def test_the_table_in_the_document_has_every_mutant_with_its_bug_and_its_seed() -> None:
+    """`make mutants` checks the seeds; here, that nobody has added or renamed a mutant since."""
+    text = mutants.DOCUMENT.read_text(encoding="utf-8")
+    rows = mutants.table_in(text).splitlines()[2:]
+    cells = [row.strip("| ").split(" | ") for row in rows]
+    assert [(name, bug) for name, bug, *_ in cells] == [(m.name, m.bug) for m in MUTANTS.values()]
+    assert list(mutants.recorded()) == list(MUTANTS)
+    assert all(len(row) == 4 and row[3] for row in cells)
+
+
+def test_a_table_is_written_only_of_all_mutants() -> None:
+    outcome = mutants.Outcome("minority-commits", 4, "a quorum has what is committed", "")
+    row = "| minority-commits | what half of the voters have is committed | 4 | a quorum has what"
+    assert mutants.table_of([outcome]).splitlines()[2].startswith(row)
+    with pytest.raises(SystemExit, match="needs all"):
+        mutants.write_table([outcome])
