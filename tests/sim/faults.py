@@ -13,6 +13,9 @@ from tests.sim.disk import Disk
 from tests.sim.network import Link, Network
 from tests.sim.world import MILLISECOND, World
 
+GLANCE_US = 3 * MILLISECOND
+"""So often a fault that waits for something looks whether it is so."""
+
 
 class Victim(Protocol):
     """What a fault may do to a process."""
@@ -129,6 +132,15 @@ class Faults:
         if victim is not None:
             self._crash(victim, power=self._random.random() < 0.5)
 
+    def rebirth(self) -> None:
+        """Let a follower die, and start again at once: what it had asked is still under way."""
+        followers = [victim for victim in self._victims() if victim.up and not victim.leads]
+        if followers:
+            victim = self._random.choice(followers)
+            victim.crash(power=self._random.random() < 0.5)
+            self._world.count("rebirths")
+            self._after(self._random.randint(1, 50) * MILLISECOND, victim.start)
+
     def crash_many(self) -> None:
         """Take the power of many at once, often of all."""
         everybody = self._random.random() < 0.5
@@ -213,7 +225,8 @@ class Faults:
     def comeback(self) -> None:
         """Let a leader with a minority come back as leader, with another minority, soon after.
 
-        Its first tail, which one follower acknowledges, is replaced in between. What that follower
+        Its first tail, which one follower acknowledges, is replaced in between by a leader so brief
+        that the second tail has entries of its own where the first one had its. What that follower
         said is then false, and must not count (it may still be on its way: see `Network`).
         """
         leader = self._leader()
@@ -221,31 +234,48 @@ class Faults:
         if leader is None or len(others) < 3:
             return
         self._random.shuffle(others)
-        unit_us = self._unit_ms * MILLISECOND
         self._world.count("comebacks")
-        self._part([leader, others[0]], 3 * unit_us)
+        heal = self._part([leader, others[0]])
 
         def hand_back() -> None:
+            heal()
             now = self._leader()
             if now is not None and now is not leader:
                 now.transfer(leader.name)
-                self._after(unit_us * 2 // 3, part_again)
+                self._as_soon_as(lambda: leader.leads, part_again, 2)
 
         def part_again() -> None:
             if leader.leads:
                 self._world.count("comebacks that led")
-                self._part([leader, others[1]], 3 * unit_us)
+                self._after(3 * self._unit_ms * MILLISECOND, self._part([leader, others[1]]))
 
-        self._after(4 * unit_us, hand_back)
+        def replaced() -> bool:
+            return any(other.up and other.leads for other in others[1:])
 
-    def _part(self, some: Sequence[Victim], for_us: int) -> None:
-        """Cut these nodes off from the others for so long."""
+        self._as_soon_as(replaced, hand_back, 6)
+
+    def _part(self, some: Sequence[Victim]) -> Callable[[], None]:
+        """Cut these nodes off from the others; answer how to heal that."""
         left = [victim.name for victim in some]
         right = [name for name in self._names() if name not in left]
         links = [(a, b) for a in left for b in right] + [(b, a) for a in left for b in right]
         self._network.cut(links)
         self._world.tell("parted", " ".join(left))
-        self._after(for_us, lambda: self._network.heal(links))
+        return lambda: self._network.heal(links)
+
+    def _as_soon_as(
+        self, condition: Callable[[], bool], action: Callable[[], None], most: float
+    ) -> None:
+        """Act when it is so, or after so many election timeouts; look every few milliseconds."""
+        deadline_us = self._world.now_us + int(most * self._unit_ms * MILLISECOND)
+
+        def look() -> None:
+            if condition() or self._world.now_us >= deadline_us:
+                action()
+            else:
+                self._after(GLANCE_US, look)
+
+        look()
 
     def _after(self, delay_us: int, action: Callable[[], None]) -> None:
         """Act later, unless all faults were undone meanwhile."""
@@ -340,6 +370,7 @@ class Faults:
 
 FAULTS: dict[str, Callable[[Faults], None]] = {
     "crash": Faults.crash,
+    "rebirth": Faults.rebirth,
     "crash_many": Faults.crash_many,
     "pause": Faults.pause,
     "partition": Faults.partition,

@@ -79,7 +79,7 @@ def _line(outcome: Outcome) -> str:
 def _tell_moved(found: Iterable[Outcome]) -> None:
     """Say whose recorded seed is out of date; that is no failure, but costs time in each run."""
     seeds = recorded()
-    moved = [outcome.name for outcome in found if outcome.seed != seeds.get(outcome.name)]
+    moved = [each.name for each in found if each.seed is None or each.seed != seeds.get(each.name)]
     if moved:
         print(f"recorded seeds to renew (--table): {', '.join(moved)}", file=sys.stderr)
 

@@ -12,10 +12,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from paceline.consensus.messages import AppendReply, decode_message
+from paceline.consensus.messages import AppendReply, ReadReply, decode_message
 from tests.sim.world import MILLISECOND, World
 
 Link = tuple[str, str]
+
+ECHOED = (AppendReply, ReadReply)
 
 
 @dataclass(slots=True)
@@ -30,7 +32,7 @@ class Conditions:
     loss: float = 0.0
     repeat: float = 0.0
     echo_us: int = 0
-    """Answers to appends come again, up to so much later, whatever has become of the link."""
+    """Answers to appends and to reads come again, up to so much later, even on a cut link."""
     ordered: bool = True
     """Messages of one link never overtake each other (as on one TCP connection)."""
     bulk_bytes_per_ms: int = 2_000
@@ -74,7 +76,7 @@ class Network:
         if conditions.repeat and chance() < conditions.repeat:
             self._world.count("messages repeated")
             self._put(link, sender, to, data)
-        if conditions.echo_us and isinstance(decode_message(data), AppendReply):
+        if conditions.echo_us and isinstance(decode_message(data), ECHOED):
             self._echo(sender, to, data)
 
     def send_bulk(self, sender: str, to: str, data: bytes) -> None:

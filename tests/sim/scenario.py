@@ -113,8 +113,12 @@ def draw(seed: int) -> Scenario:
     """Answer the scenario of a seed: anything, or one of the themes."""
     lots = random.Random(f"{seed} scenario")
     scenario = replace(_anything(lots), hold_news=seed % 2 == 1)
-    theme = lots.choice((None, None, None, _diverging, _stale, _late, _behind, _changing, _echoing))
-    return theme(scenario, lots) if theme else scenario
+    return lots.choice(THEMES)(scenario, lots)
+
+
+def _free(scenario: Scenario, lots: random.Random) -> Scenario:
+    """Anything goes."""
+    return scenario
 
 
 def _diverging(scenario: Scenario, lots: random.Random) -> Scenario:
@@ -188,6 +192,32 @@ def _echoing(scenario: Scenario, lots: random.Random) -> Scenario:
         actions=(),
         noise_every_ms=40,
         compact_every=10_000,
+    )
+
+
+def _reborn(scenario: Scenario, lots: random.Random) -> Scenario:
+    """Nodes die and come back between their question and its answer, and old answers come again."""
+    return replace(
+        scenario,
+        voters=3,
+        max_nodes=3,
+        election_ticks=6,
+        heartbeat_ticks=1,
+        network=Conditions(
+            delay_us=15 * MILLISECOND,
+            jitter_us=15 * MILLISECOND,
+            echo_us=lots.choice((300, 1_000)) * MILLISECOND,
+            ordered=False,
+        ),
+        pump_us=200,
+        disk_latency_us=500,
+        faults=("rebirth",),
+        fault_every_ms=120,
+        actions=(),
+        clients=4,
+        client_pause_ms=5,
+        noise_every_ms=20,
+        chaos_us=4 * SECOND,
     )
 
 
@@ -271,3 +301,7 @@ def _some(lots: random.Random, names: tuple[str, ...], most: int) -> tuple[str, 
 
 def _transfers(lots: random.Random) -> tuple[str, ...]:
     return ("transfer",) if lots.random() < 0.3 else ()
+
+
+THEMES = (_free, _free, _reborn, _diverging, _stale, _late, _behind, _changing, _echoing)
+"""What a seed may be about."""
