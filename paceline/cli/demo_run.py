@@ -108,6 +108,7 @@ def _submit(cluster: Cluster, repository: Path) -> str:
             "plan": plan(),
             "format": "yaml",
             "repository": {"path": str(repository), "ref": "HEAD"},
+            "dirty": "leave",
             "idempotency_key": str(uuid.uuid4()),
         },
     )

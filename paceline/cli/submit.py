@@ -11,12 +11,15 @@ from paceline.cli import options
 from paceline.cli.control import seconds_or_time
 from paceline.cli.dry_run import show_dry_run
 from paceline.cli.failures import task_status
-from paceline.cli.format import print_json
+from paceline.cli.format import print_json, printable
 from paceline.client import Client, Document
 from paceline.errors import InputError, InvalidPlan, NodeUnreachable, Unavailable
 from paceline.tasks.model import CheckpointFrequency, PermissionLevel, Privacy
 
 PLAN_LIMIT = 1024 * 1024
+SUBMIT_TIMEOUT_S = 900.0
+"""A large repository is bundled first, and one behind a URL is fetched."""
+
 _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 
@@ -29,6 +32,9 @@ _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 )
 @click.option("--repo", metavar="PATH|URL", help="The git repository to work on.")
 @click.option("--ref", default="HEAD", show_default=True, help="What to start from in it.")
+@click.option("--folder", default="", metavar="PATH", help="Work in this folder of it.")
+@click.option("--include-dirty", is_flag=True, help="Take what is not committed, as a commit.")
+@click.option("--leave-dirty", is_flag=True, help="Leave what is not committed behind.")
 @click.option("--idempotency-key", metavar="KEY", help="The same key is accepted only once.")
 @click.option("--privacy", type=click.Choice([p.value for p in Privacy]))
 @click.option("--checkpoints", type=click.Choice([c.value for c in CheckpointFrequency]))
@@ -86,6 +92,9 @@ def submit(
     format_: str | None,
     repo: str | None,
     ref: str,
+    folder: str,
+    include_dirty: bool,
+    leave_dirty: bool,
     idempotency_key: str | None,
     privacy: str | None,
     checkpoints: str | None,
@@ -112,7 +121,8 @@ def submit(
     asked, source = _work(work, type_, plan, format_)
     body = {
         **asked,
-        "repository": _repository(repo, ref),
+        "repository": _repository(repo, ref, folder),
+        "dirty": _dirty(include_dirty, leave_dirty),
         "idempotency_key": idempotency_key or str(uuid.uuid4()),
         "privacy": privacy,
         "checkpoint_frequency": checkpoints,
@@ -127,12 +137,14 @@ def submit(
         "start_timeout_s": start_timeout_s,
         "timeout_s": attempt_timeout_s,
     }
-    client = Client(data_dir)
+    client = Client(data_dir, timeout_s=SUBMIT_TIMEOUT_S)
     said = {key: value for key, value in body.items() if value is not None}
     if dry_run:
         show_dry_run(_send(client, said, source, dry_run="true"), as_json=as_json)
         ctx.exit(0)
     accepted = _send(client, said, source)
+    for note in accepted.get("notes") or ():
+        click.echo(f"Note: {printable(note)}", err=True)
     if not as_json:
         click.echo(accepted["task_id"])
         _hint(accepted["task_id"], waiting=wait_ or watch_)
@@ -195,16 +207,24 @@ def _read_plan(source: str, format_: str | None) -> dict[str, str]:
     return {"plan": text, "format": chosen or "yaml", "directory": str(directory)}
 
 
-def _repository(repo: str | None, ref: str) -> dict[str, str] | None:
+def _repository(repo: str | None, ref: str, folder: str) -> dict[str, str] | None:
     """Answer the repository; a path is made absolute, since the node runs elsewhere."""
     if repo is None:
+        if folder:
+            raise click.UsageError("--folder goes with --repo; in a plan it is repository.folder.")
         return None
     if "://" in repo or (":" in repo and not Path(repo).exists()):
-        return {"path": repo, "ref": ref}
+        return {"path": repo, "ref": ref, "folder": folder}
     path = Path(repo).expanduser().resolve()
     if not path.is_dir():
         raise InputError(f"there is no directory {path} to take as --repo")
-    return {"path": str(path), "ref": ref}
+    return {"path": str(path), "ref": ref, "folder": folder}
+
+
+def _dirty(include: bool, leave: bool) -> str | None:
+    if include and leave:
+        raise click.UsageError("--include-dirty and --leave-dirty exclude each other.")
+    return "include" if include else "leave" if leave else None
 
 
 def _send(client: Client, body: dict[str, Any], source: str, **query: str) -> Document:

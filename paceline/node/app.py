@@ -417,6 +417,7 @@ class Node:
             reader=reader,
             blobs=self._workshop.blobs,
             repositories=self._workshop.repositories,
+            remotes=self._workshop.remotes,
             logs=self._workshop.logs,
         )
         self._start(janitor.run(), "janitor")
@@ -434,7 +435,7 @@ class Node:
             connection=consensus.machine.connection,
             reader=reader,
             proposals=self._proposals,
-            repositories=self._workshop.repositories,
+            sources=self._workshop.sources,
             progress=consensus.progress,
             status=status,
             log_feed=LogFeed(

@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+from pathlib import Path
 
+from paceline.errors import InputError
 from paceline.node.briefed import write_change
 from paceline.node.briefing import briefing, write_changes
 from paceline.node.change_merge import MergeConflict, Merged, merge
@@ -37,6 +39,7 @@ async def begin(
         raise MergeConflict(merged.conflicts, [each.name for each in work.changes])
     branch = branch_of(work.task.task_id, work.spec.subtask_id, work.attempt)
     await check_out(workspace, merged.commit, branch=branch)
+    await asyncio.to_thread(_require_folder, workspace, repository.folder)
     _tell(merged, work, log)
     if work.briefing.review and work.briefing.change:
         file = place / "inputs" / CHANGE_FILE
@@ -54,6 +57,15 @@ async def begin(
         conflicts=merged.conflicts,
     )
     return start, await briefing(work, workspace, upstream, merged.conflicts)
+
+
+def _require_folder(workspace: Path, folder: str) -> None:
+    """Raise InputError if the folder to work in is not there: somebody may have deleted it."""
+    place = workspace
+    for part in Path(folder).parts:
+        place /= part
+        if place.is_symlink() or not place.is_dir():
+            raise InputError(f"the folder {folder} is not in the repository any more")
 
 
 def _can_resolve(work: Work, tool: BaseTool) -> bool:

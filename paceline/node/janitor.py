@@ -12,6 +12,7 @@ import structlog
 from paceline.errors import PacelineError
 from paceline.node.blobs import BlobStore
 from paceline.node.logs import LogStore
+from paceline.node.remotes import Remotes
 from paceline.node.repository import Repositories
 from paceline.node.state_reader import StateReader
 from paceline.tasks import queries_storage
@@ -32,11 +33,13 @@ class Janitor:
         reader: StateReader,
         blobs: BlobStore,
         repositories: Repositories,
+        remotes: Remotes,
         logs: LogStore,
     ) -> None:
         self._reader = reader
         self._blobs = blobs
         self._repositories = repositories
+        self._remotes = remotes
         self._logs = logs
 
     async def run(self) -> None:
@@ -55,6 +58,7 @@ class Janitor:
         freed = await self._blobs.collect(live.blobs)
         freed += await self._logs.collect(LOGS_LIMIT_BYTES)
         await self._repositories.collect(live.commits)
+        await asyncio.to_thread(self._remotes.collect)
         if freed:
             log.info("cleaned up", freed_bytes=freed)
         return freed

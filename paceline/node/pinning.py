@@ -7,10 +7,25 @@ repository that borrows the objects of the person's.
 import asyncio
 import hashlib
 import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
 from pathlib import Path
 
 from paceline.errors import InputError
-from paceline.node.git import BULK_TIMEOUT_S, GitFailed, borrow, git, object_format
+from paceline.node.git import BULK_TIMEOUT_S, GitFailed, borrow, git, object_format, signature
+from paceline.tools.hygiene import is_agent_file
+from paceline.tools.worktree import WorkTree, work_tree
+
+
+class Dirty(StrEnum):
+    """What becomes of changes that are not committed, where HEAD is asked for."""
+
+    REFUSE = "refuse"
+    INCLUDE = "include"
+    """They are taken as one more commit."""
+    LEAVE = "leave"
 
 
 async def resolve(path: Path, ref: str) -> str:
@@ -72,6 +87,66 @@ async def _is_partial(path: Path) -> bool:
 
 async def _any_commit(path: Path) -> bool:
     return bool(await git("rev-list", "--all", "--max-count=1", directory=path))
+
+
+async def require_committed(path: Path) -> None:
+    """Raise InputError if files that git knows have changes that are not committed."""
+    changed = await git("status", "--porcelain", "--untracked-files=no", directory=path)
+    if changed:
+        names = ", ".join(line[3:] for line in changed[:3])
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise InputError(
+            f"{path} has changes that are not committed ({names}{more}): commit them, take them "
+            "with --include-dirty, or leave them behind with --leave-dirty"
+        )
+
+
+@asynccontextmanager
+async def with_uncommitted(path: Path, objects: Path, head: str) -> AsyncIterator[tuple[str, Path]]:
+    """Answer a commit on top of `head` with all that is not committed, and where its objects are.
+
+    `head` itself where there is nothing. Ignored files stay; so do new files that steer agents or
+    hold keys, such as `.env`. The repository is only read; the objects are there within the block.
+    """
+    top = Path((await git("rev-parse", "--show-toplevel", directory=path))[0])
+    index = Path((await git("rev-parse", "--git-path", "index", directory=top))[0])
+    index = top / index
+    has_index = await asyncio.to_thread(index.is_file)
+    async with work_tree(
+        top,
+        index=index if has_index else None,
+        borrowed=[objects],
+        object_format=object_format(head),
+        attributes="",
+    ) as tree:
+        state = await _without_agent_files(tree, head, await tree.state())
+        if not await tree.changes(head, state):
+            yield head, objects
+            return
+        words = ("commit-tree", state, "-p", head, "-m", "Work that was not committed yet")
+        made = await tree.git(*words, added=signature(int(time.time())))
+        yield made[0], tree.objects
+
+
+async def _without_agent_files(tree: WorkTree, head: str, state: str) -> str:
+    new = [
+        change.path
+        for change in await tree.changes(head, state)
+        if not change.mode_before and is_agent_file(change.path)
+    ]
+    for path in new:
+        await tree.git("rm", "--quiet", "--cached", "--", path)
+    return (await tree.git("write-tree"))[0] if new else state
+
+
+async def require_folder(path: Path, commit: str, folder: str) -> None:
+    """Raise InputError if that folder is none of the commit's."""
+    try:
+        kind = await git("cat-file", "-t", f"{commit}:{folder}", directory=path)
+    except GitFailed:
+        kind = []
+    if kind != ["tree"]:
+        raise InputError(f"the repository has no folder {folder!r} at commit {commit[:12]}")
 
 
 async def notes_on(path: Path, commit: str, *, bare: bool) -> tuple[str, ...]:

@@ -48,7 +48,10 @@ async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Pre
     if work.task.repository is None:
         return Prepared(replace(job, brief=Brief(task=task_words(work))))
     start, brief = await begin(work.task.repository, work, desk, tool, log)
-    return Prepared(replace(job, brief=brief, changes=place / "changes"), start)
+    folder = work.task.repository.folder
+    workspace = job.workspace / folder if folder else job.workspace
+    job = replace(job, brief=brief, changes=place / "changes", workspace=workspace)
+    return Prepared(job, start)
 
 
 def _make(place: Path) -> None:

@@ -22,7 +22,16 @@ from paceline.errors import CorruptStorage, ToolError
 from paceline.node.blobs import BlobStore
 from paceline.node.data_dir import write_atomically
 from paceline.node.git import BULK_TIMEOUT_S, GitFailed, git, object_format
-from paceline.node.pinning import inspect, notes_on, resolve, write_bundle
+from paceline.node.pinning import (
+    Dirty,
+    inspect,
+    notes_on,
+    require_committed,
+    require_folder,
+    resolve,
+    with_uncommitted,
+    write_bundle,
+)
 from paceline.tasks.model import BlobRef, Repository, RepositoryChange
 
 KEPT_BUNDLES = 64
@@ -50,7 +59,9 @@ class Repositories:
         """Answer which commits are here complete, for the planner."""
         return tuple(sorted(file.name for file in self._commits.iterdir()))
 
-    async def pin(self, path: Path, ref: str = "HEAD") -> tuple[Repository, tuple[str, ...]]:
+    async def pin(
+        self, path: Path, ref: str = "HEAD", *, folder: str = "", dirty: Dirty = Dirty.LEAVE
+    ) -> tuple[Repository, tuple[str, ...]]:
         """Answer the repository as a task carries it, and notes for the person who submits.
 
         Its bundle is in the blob store, and with other nodes if the store replicates. Raise
@@ -58,12 +69,25 @@ class Repositories:
         """
         objects, bare = await inspect(path)
         commit = await resolve(path, ref)
+        if folder:
+            await require_folder(path, commit, folder)
+        is_head = not bare and ref == "HEAD"
+        if is_head and dirty is Dirty.INCLUDE:
+            async with with_uncommitted(path, objects, commit) as (made, where):
+                bundle = await self._bundle(where, made)
+            return Repository(str(path), ref, made, bundle, folder), ()
+        if is_head and dirty is Dirty.REFUSE:
+            await require_committed(path)
+        bundle = await self._bundle(objects, commit)
+        notes = await notes_on(path, commit, bare=bare)
+        return Repository(str(path), ref, commit, bundle, folder), notes
+
+    async def _bundle(self, objects: Path, commit: str) -> BlobRef:
         bundle = self._bundles.get(commit)
         if bundle is None or not self._blobs.has(bundle.sha256):
             bundle = await self._make_bundle(objects, commit)
         self._remember(commit, bundle)
-        notes = await notes_on(path, commit, bare=bare)
-        return Repository(str(path), ref, commit, bundle), notes
+        return bundle
 
     async def _make_bundle(self, objects: Path, commit: str) -> BlobRef:
         with tempfile.TemporaryDirectory(dir=self._directory, prefix="pin-") as name:

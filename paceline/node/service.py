@@ -6,7 +6,6 @@ loop never waits for it.
 """
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
@@ -27,8 +26,8 @@ from paceline.node.log_feed import LogFeed
 from paceline.node.previewing import preview
 from paceline.node.progress import AppliedProgress
 from paceline.node.proposals import Proposals
-from paceline.node.repository import Repositories
 from paceline.node.results import Results
+from paceline.node.sourcing import Sources
 from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
 from paceline.node.toolbox import Toolbox
@@ -50,7 +49,7 @@ from paceline.tasks.commands import (
     SubmitTask,
 )
 from paceline.tasks.draft import SHIPPED_TOOLS, RepositoryDraft, TaskDraft
-from paceline.tasks.model import CheckpointFrequency, Privacy, Repository
+from paceline.tasks.model import CheckpointFrequency, Privacy
 from paceline.tasks.plan import PlanOptions
 
 EVENTS_PAGE = 500
@@ -67,7 +66,7 @@ class Service:
         connection: sqlite3.Connection,
         reader: StateReader,
         proposals: Proposals,
-        repositories: Repositories,
+        sources: Sources,
         progress: AppliedProgress[Any],
         status: ClusterStatus,
         log_feed: LogFeed,
@@ -88,7 +87,7 @@ class Service:
         self._connection = connection
         self._reader = reader
         self._proposals = proposals
-        self._repositories = repositories
+        self._sources = sources
         self._progress = progress
         self._status = status
         self._log_feed = log_feed
@@ -158,7 +157,11 @@ class Service:
     async def submit(self, request: TaskRequest) -> Document:
         """Answer once a quorum has the task on disk."""
         draft = self._draft(request)
-        repository = await self._pin(draft.repository, request.directory)
+        repository, notes = None, tuple[str, ...]()
+        if draft.repository:
+            repository, notes = await self._sources.pin(
+                draft.repository, directory=request.directory, dirty=request.dirty
+            )
         task_id = new_id()
         spec = plan.to_spec(
             draft,
@@ -169,7 +172,8 @@ class Service:
         )
         command = SubmitTask(spec, request.idempotency_key or task_id, submitted_by=self._node_id)
         accepted = await self._proposals.propose(command, timeout_s=PROPOSE_TIMEOUT_S)
-        return self._brief(str(accepted)) | {"created": accepted == task_id}
+        brief = self._brief(str(accepted))
+        return brief | {"created": accepted == task_id, "notes": list(notes)}
 
     async def dry_run(self, request: TaskRequest) -> Document:
         """Answer what would be submitted, and where each subtask would go now."""
@@ -179,9 +183,7 @@ class Service:
         known = self._known_tools()
         options = PlanOptions(
             repository=(
-                RepositoryDraft(request.repository.path, request.repository.ref)
-                if request.repository
-                else None
+                RepositoryDraft(**asdict(request.repository)) if request.repository else None
             ),
             privacy=_choice(Privacy, request.privacy, "privacy"),
             checkpoint_frequency=_choice(
@@ -208,20 +210,6 @@ class Service:
             tool["name"] for worker in queries.workers(self._connection) for tool in worker["tools"]
         )
         return frozenset((*SHIPPED_TOOLS, *offered))
-
-    async def _pin(self, draft: RepositoryDraft | None, directory: str) -> Repository | None:
-        """Answer the commit that the ref stands for now, with a bundle of it in the blobs."""
-        if draft is None:
-            return None
-        if "://" in draft.path:
-            raise InputError(
-                "a repository is named by a path on this machine so far; clone the URL and name "
-                "the clone"
-            )
-        repository, _notes = await self._repositories.pin(
-            _absolute(draft.path, directory), draft.ref
-        )
-        return repository
 
     async def tasks(self, query: TaskQuery) -> Document:
         """Answer a page of tasks, newest first."""
@@ -337,12 +325,6 @@ class Service:
                 connection, after=after, task_id=task_id, limit=EVENTS_PAGE
             )
         )
-
-
-def _absolute(path: str, directory: str) -> Path:
-    if not os.path.isabs(path) and not directory:
-        raise InputError(f"the repository path {path!r} must be absolute")
-    return Path(directory, os.path.expanduser(path))
 
 
 def _choice(kind: Any, word: str | None, name: str) -> Any:

@@ -34,8 +34,10 @@ from paceline.node.planning import DAILY_BUDGET_KEY
 from paceline.node.proposals import Proposals
 from paceline.node.quality_file import read_quality_file
 from paceline.node.redaction import Redactor
+from paceline.node.remotes import Remotes
 from paceline.node.repository import Repositories
 from paceline.node.sharing import Sharing
+from paceline.node.sourcing import Sources
 from paceline.node.transport import Transport
 from paceline.node.vitals import Lease
 from paceline.node.worker import Assignment, Worker
@@ -132,6 +134,8 @@ class Workshop:
         )
         sharing.attach(self.blobs)
         self.repositories = Repositories(directory=data_dir.directory("cache"), blobs=self.blobs)
+        self.remotes = Remotes(data_dir.directory("remotes"))
+        self.sources = Sources(repositories=self.repositories, remotes=self.remotes)
         self.registry = Registry(
             read_tools_config(data_dir.path / "tools.toml"),
             definitions=data_dir.path / "tools.d",

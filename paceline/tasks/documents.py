@@ -278,5 +278,6 @@ def _repository(encoded: bytes | None) -> Document | None:
         "source": repository.source,
         "ref": repository.ref,
         "commit": repository.commit,
+        "folder": repository.folder,
         "bundle": {"sha256": repository.bundle.sha256, "size": repository.bundle.size},
     }

@@ -89,6 +89,8 @@ class RepositoryDraft:
 
     path: str
     ref: str = "HEAD"
+    folder: str = ""
+    """Where in it the work is done; empty = at its top."""
 
 
 @dataclass(frozen=True, slots=True)

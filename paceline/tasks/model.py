@@ -164,6 +164,8 @@ class Repository:
     ref: str
     commit: str
     bundle: BlobRef
+    folder: str = field(default="", metadata=LATER)
+    """Where in it the work is done; empty = at its top. Level 2."""
 
 
 @dataclass(frozen=True, slots=True)

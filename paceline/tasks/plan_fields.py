@@ -202,15 +202,15 @@ def labels(node: Located) -> dict[str, str]:
 
 
 def repository(node: Located) -> RepositoryDraft:
-    """Read `{path, ref}`, or the path alone. Neither may pass for an option of git."""
+    """Read `{path, ref, folder}`, or the path alone. None may pass for an option of git."""
     if not isinstance(node.value, Map):
         return RepositoryDraft(_place(node))
     found = Findings()
-    read = found.fields(node, {"path": _place, "ref": _place}, "a repository")
+    read = found.fields(node, {"path": _place, "ref": _place, "folder": _place}, "a repository")
     if "path" not in read:
         found.add("a repository needs a path (or URL)", node.line)
     found.settle()
-    return RepositoryDraft(read.get("path"), read.get("ref", "HEAD"))
+    return RepositoryDraft(read.get("path"), read.get("ref", "HEAD"), read.get("folder", ""))
 
 
 def _place(node: Located) -> str:

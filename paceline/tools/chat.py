@@ -229,7 +229,7 @@ class ChatTool(BaseTool):
     def _bench(self, job: Job, terms: Wishes) -> Workbench | None:
         """Answer the files, if there are any to work on or somebody asked for it."""
         asked = "permission" in job.settings or "permission" in self.config
-        if asked or job.must_change or workspace_is_repository(job.workspace):
+        if asked or job.must_change or job.changes or workspace_is_repository(job.workspace):
             return Workbench(job, terms.permission)
         return None
 

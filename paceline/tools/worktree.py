@@ -91,6 +91,11 @@ class WorkTree:
         self._root = root
         self._scratch = scratch
 
+    @property
+    def objects(self) -> Path:
+        """Answer where the objects are that were made here; it knows those that it borrows."""
+        return self._scratch / "repository" / "objects"
+
     async def state(self) -> str:
         """Answer what the files are now, as the name of a git tree; ignored files do not count.
 
@@ -140,13 +145,15 @@ async def work_tree(
     index: Path | None = None,
     borrowed: Sequence[Path] | None = None,
     object_format: str = "sha1",
+    attributes: str = PLAIN_ATTRIBUTES,
 ) -> AsyncIterator[WorkTree]:
     """Look at the files below `root`, a repository's work tree or any other directory.
 
     The scratch repository lies in `within`, or among the temporary files. It begins with a copy of
     `index`, one that nobody else has touched: then only files that have changed since are read, and
     what is tracked counts although it is ignored. It reads objects of the directories `borrowed`;
-    None = of the work tree's own repository.
+    None = of the work tree's own repository. `attributes` go before
+    those of the tree.
     """
     make = partial(tempfile.mkdtemp, prefix="paceline-look-", dir=within)
     scratch = Path(await asyncio.to_thread(make))
@@ -155,7 +162,7 @@ async def work_tree(
         init = ("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
         await _git(*init, str(repository), directory=scratch)
         objects = (root / ".git" / "objects",) if borrowed is None else borrowed
-        await asyncio.to_thread(_prepare, repository, objects)
+        await asyncio.to_thread(_prepare, repository, objects, attributes)
         if index is not None:
             await asyncio.to_thread(shutil.copyfile, index, scratch / "index")
         yield WorkTree(root, scratch)
@@ -168,9 +175,9 @@ def watched(root: Path, wanted: bool) -> AbstractAsyncContextManager[WorkTree | 
     return work_tree(root) if wanted else nullcontext()
 
 
-def _prepare(repository: Path, borrowed: Sequence[Path]) -> None:
+def _prepare(repository: Path, borrowed: Sequence[Path], attributes: str) -> None:
     (repository / "info").mkdir(exist_ok=True)
-    (repository / "info" / "attributes").write_text(PLAIN_ATTRIBUTES, encoding="ascii")
+    (repository / "info" / "attributes").write_text(attributes, encoding="ascii")
     (repository / "info" / "exclude").write_text("\n".join(BYPRODUCTS), encoding="ascii")
     there = [each for each in borrowed if each.is_dir() and not each.is_symlink()]
     if there:

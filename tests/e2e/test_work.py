@@ -44,7 +44,12 @@ def test_a_repository_is_at_its_commit_on_every_node(three: Cluster, tmp_path: P
         f"  - {{name: s{n}, tool: command, run: 'sleep 1; git rev-parse HEAD; cat a.txt'}}\n"
         for n in range(6)
     )
-    task = completed(three.nodes[1], three.nodes[0].submit(plan))
+    with pytest.raises(InputError, match=r"not committed \(a.txt\).*--include-dirty"):
+        three.nodes[0].submit(plan)
+    body = {"plan": plan, "format": "yaml", "dirty": "leave"}
+    accepted = three.nodes[0].client.post("tasks", body)
+    assert accepted["notes"] == ["there are changes that are not committed: they stay here"]
+    task = completed(three.nodes[1], accepted["task_id"])
     assert task["repository"]["commit"] == commit
     assert len({each["node_id"] for each in task["subtasks"]}) == 3
     logged = lines(three.nodes[2].client, task["task_id"])

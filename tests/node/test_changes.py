@@ -403,3 +403,16 @@ def test_a_convention_that_is_a_link_is_not_read(tmp_path: Path) -> None:
     bench.do("true", agent=True)
     assert "conventions" not in bench.prompt
     assert bench.prompt == "Do it."
+
+
+def test_work_in_a_folder(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, {"a": "1", "sub/deep/b": "1"})
+    bench.pinned = run(bench.desk.repositories.pin(bench.source, folder="sub/deep"))[0]
+    for agent in (False, True):
+        found = bench.change("echo 2 > b; echo 3 > ../c", agent=agent)
+        changed = git(bench.fetched(found.change), "diff", "--name-only", "main", "got")
+        assert changed.split("\n") == ["sub/c", "sub/deep/b"]
+    gone = bench.change("cd ..; rm -r deep; echo > deep")
+    outcome = bench.do("true", gone)
+    assert outcome.status is ResultStatus.ERROR
+    assert "the folder sub/deep is not in the repository" in outcome.text

@@ -11,6 +11,7 @@ from paceline.node.blobs import BlobStore
 from paceline.node.janitor import Janitor
 from paceline.node.logs import LogStore
 from paceline.node.redaction import Redactor
+from paceline.node.remotes import Remotes
 from paceline.node.repository import Repositories
 from paceline.node.state_reader import StateReader
 from paceline.tasks.commands import Envelope, SubmitTask, encode_envelope
@@ -47,6 +48,7 @@ async def clean(directory: Path) -> tuple[BlobStore, BlobRef, BlobRef, BlobRef]:
         reader=reader,
         blobs=blobs,
         repositories=Repositories(directory=directory / "cache", blobs=blobs),
+        remotes=Remotes(directory / "remotes"),
         logs=LogStore(directory=directory / "logs", clock=SystemClock(), redactor=Redactor()),
     )
     assert await janitor.clean() == len(b"unwanted")

@@ -4,13 +4,18 @@ import asyncio
 import os
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from paceline.errors import CorruptStorage, InputError, Unavailable
 from paceline.node.blobs import BlobStore
+from paceline.node.pinning import Dirty
+from paceline.node.remotes import Remotes
 from paceline.node.repository import Repositories
+from paceline.node.sourcing import Sources
+from paceline.tasks.draft import RepositoryDraft
 from paceline.tasks.model import Repository
 from tests.node.desks import MIB, commit, git, make_repository
 from tests.tools.children import run
@@ -279,3 +284,99 @@ def test_collecting_keeps_repositories_with_live_commits(tmp_path: Path) -> None
     assert [os.path.exists(cache) for cache in caches] == [True, True, False]
     assert set(node.repositories.commits) == {old.commit, live.commit}
     run(node.repositories.ensure(dead))
+
+
+# --- what is not committed ---
+
+
+def test_uncommitted_work_is_refused_taken_or_left(tmp_path: Path) -> None:
+    files = {"a": "1", "sub/b": "1", ".gitignore": "out\n", "gone": "1"}
+    source = make_repository(tmp_path / "source", files)
+    head = git(source, "rev-parse", "HEAD")
+    node = Node(tmp_path, "here")
+    pin_as = partial(node.repositories.pin, source)
+    (source / "new").write_text("untracked")
+    assert run(pin_as(dirty=Dirty.REFUSE))[0].commit == head, "untracked files are no reason"
+    (source / "a").write_text("2")
+    (source / "gone").unlink()
+    (source / "out").write_text("ignored")
+    (source / ".env").write_text("KEY=secret")
+    git(source, "add", "a")
+    before = git(source, "status", "--porcelain")
+    with pytest.raises(InputError, match=r"not committed \(a, gone\): .*--include-dirty"):
+        run(pin_as(dirty=Dirty.REFUSE))
+    assert run(pin_as("main", dirty=Dirty.REFUSE))[0].commit == head, "named, it is meant so"
+    pinned, notes = run(pin_as(dirty=Dirty.INCLUDE))
+    assert notes == ()
+    cache = run(node.repositories.ensure(pinned))
+    changed = git(cache, "diff", "--name-status", head, pinned.commit)
+    assert changed.split("\n") == ["M\ta", "D\tgone", "A\tnew"]
+    assert git(cache, "log", "-1", "--format=%an %s", pinned.commit) == (
+        "Paceline Work that was not committed yet"
+    )
+    assert git(source, "status", "--porcelain") == before, "nothing is touched"
+    assert git(source, "rev-parse", "HEAD") == head
+    git(source, "stash", "-q", "-u")
+    assert run(pin_as(dirty=Dirty.INCLUDE))[0].commit == head, "nothing to be taken"
+
+
+def test_a_folder_must_be_there(tmp_path: Path) -> None:
+    source = make_repository(tmp_path / "source", {"a": "1", "sub/b": "1"})
+    node = Node(tmp_path, "here")
+    assert run(node.repositories.pin(source, folder="sub"))[0].folder == "sub"
+    for folder in ("none", "a", "sub/b"):
+        with pytest.raises(InputError, match="no folder"):
+            run(node.repositories.pin(source, folder=folder))
+
+
+# --- by a URL ---
+
+
+def sources(node: Node, tmp_path: Path) -> Sources:
+    remotes = Remotes(tmp_path / "remotes")
+    return Sources(repositories=node.repositories, remotes=remotes)
+
+
+def test_a_url_is_fetched_again_each_time(tmp_path: Path) -> None:
+    source = make_repository(tmp_path / "source", {"a": "1", "sub/b": "1"})
+    node = Node(tmp_path, "here")
+    ways = sources(node, tmp_path)
+    draft = RepositoryDraft(f"file://{source}", folder="./sub/")
+    first, _ = run(ways.pin(draft, directory="", dirty="refuse"))
+    assert (first.source, first.folder) == (f"file://{source}", "sub")
+    second = commit(source, {"a": "2"})
+    git(source, "branch", "side")
+    assert run(ways.pin(draft, directory="", dirty="refuse"))[0].commit == second
+    side = replace(draft, ref="side")
+    assert run(ways.pin(side, directory="", dirty="refuse"))[0].commit == second
+    mirrors = list((tmp_path / "remotes").iterdir())
+    assert len(mirrors) == 1
+    os.utime(mirrors[0], (0, 0))
+    assert Remotes(tmp_path / "remotes").collect() == 1
+    assert not mirrors[0].exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("ext::sh -c 'touch /tmp/x'", "must be absolute"),
+        ("ext://sh", "is no URL"),
+        ("file:///nowhere/at/all", "cannot be fetched"),
+        ("https://me:secret@127.0.0.1:1/x.git", "cannot be fetched"),
+        ("relative", "must be absolute"),
+    ],
+)
+def test_urls_that_cannot_be_used(tmp_path: Path, path: str, words: str) -> None:
+    ways = sources(Node(tmp_path, "here"), tmp_path)
+    with pytest.raises(InputError, match=words) as told:
+        run(ways.pin(RepositoryDraft(path), directory="", dirty="refuse"))
+    assert "secret" not in str(told.value)
+    assert list((tmp_path / "remotes").iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["../x", "/etc", "a/../../x"])
+def test_a_folder_stays_in_the_repository(tmp_path: Path, folder: str) -> None:
+    source = make_repository(tmp_path / "source", {"a": "1"})
+    ways = sources(Node(tmp_path, "here"), tmp_path)
+    with pytest.raises(InputError, match="within the repository"):
+        run(ways.pin(RepositoryDraft(str(source), folder=folder), directory="", dirty="leave"))

@@ -25,6 +25,8 @@ class RepositoryRequest:
 
     path: str
     ref: str = "HEAD"
+    folder: str = ""
+    """Where in it the work is done; empty = at its top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class TaskRequest:
     repository: RepositoryRequest | None = None
     directory: str = ""
     """Where a relative repository path in the plan starts from; absolute, on this machine."""
+    dirty: str = "refuse"
+    """What becomes of changes that are not committed: `refuse`, `include` or `leave`."""
     idempotency_key: str = ""
     privacy: str | None = None
     checkpoint_frequency: str | None = None
@@ -347,7 +351,7 @@ class NodeService(Protocol):
         ...
 
     async def submit(self, request: TaskRequest) -> Document:
-        """Answer `task_id, status, created` once a quorum has the task on disk.
+        """Answer `task_id, status, created, notes` once a quorum has the task on disk.
 
         `created` is False where the idempotency key was known. Raise InvalidPlan, InputError,
         NoQuorum, TimedOut, Busy.

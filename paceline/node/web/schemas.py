@@ -46,10 +46,11 @@ class RepositoryBody(Schema):
 
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
     ref: Annotated[str, StringConstraints(min_length=1, max_length=1024)] = "HEAD"
+    folder: Annotated[str, StringConstraints(max_length=4096)] = ""
 
     def to_request(self) -> RepositoryRequest:
         """Answer it as the node knows it."""
-        return RepositoryRequest(self.path, self.ref)
+        return RepositoryRequest(self.path, self.ref, self.folder)
 
 
 class TaskBody(Schema):
@@ -61,6 +62,7 @@ class TaskBody(Schema):
     type: Name = ""
     repository: RepositoryBody | None = None
     directory: Annotated[str, StringConstraints(max_length=4096, pattern="^(/.*)?$")] = ""
+    dirty: Literal["refuse", "include", "leave"] = "refuse"
     idempotency_key: Name = ""
     privacy: Privacy | None = None
     checkpoint_frequency: CheckpointFrequency | None = None
@@ -87,6 +89,7 @@ class TaskBody(Schema):
             type=self.type,
             repository=self.repository.to_request() if self.repository else None,
             directory=self.directory,
+            dirty=self.dirty,
             idempotency_key=self.idempotency_key,
             privacy=self.privacy and self.privacy.value,
             checkpoint_frequency=self.checkpoint_frequency and self.checkpoint_frequency.value,
