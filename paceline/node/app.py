@@ -587,6 +587,7 @@ class Node:
             clock=self._clock,
             own_vitals=self._last_vitals,
             multicast=lambda: self._network.discovery.status,
+            isolation=lambda: self._workshop.isolation,
         )
         state = data_dir.path / "state.db"
         return Inspection(checksum=checksum, members=members, mesh=mesh, state=state)

@@ -15,6 +15,7 @@ from paceline.node.repository import Repositories
 from paceline.tasks.model import Output, PermissionLevel, Privacy, SubtaskSpec, TaskSpec
 from paceline.tasks.queries_quality import Briefing
 from paceline.tasks.queries_results import NamedChange
+from paceline.tools.isolation import Isolation
 from paceline.tools.registry import Registry
 
 OUTPUT_LIMIT_BYTES = 1024 * 1024 * 1024
@@ -105,6 +106,12 @@ class Desk:
     redactor: Redactor
     clock: Clock
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES
+    isolation: Isolation = field(default_factory=Isolation)
+    """What this machine can do to keep agents apart; see `walls`."""
+    sandbox: str = "auto"
+    """What its owner wishes of that."""
+    hidden: tuple[Path, ...] = ()
+    """What no agent may see besides its owner's home: the node's data."""
     carries_changes: Callable[[], bool] = _always
     """Whether all members understand changes of a repository; in 0.1 there were none."""
     assessing: Assessing = field(default_factory=Assessing)

@@ -13,6 +13,7 @@ from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
 from paceline.node.harvest import Start
 from paceline.node.logs import LogWriter
+from paceline.node.walls import memory_limit_bytes, walls
 from paceline.tasks.model import Output
 from paceline.tools.brief import Brief
 from paceline.tools.contract import BaseTool, Job
@@ -45,13 +46,18 @@ async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Pre
     for name, output in work.inputs.items():
         await _bring(name, output, place / "inputs", desk)
     job = _job(work, desk, tool, place)
+    start = None
     if work.task.repository is None:
-        return Prepared(replace(job, brief=Brief(task=task_words(work))))
-    start, brief = await begin(work.task.repository, work, desk, tool, log)
-    folder = work.task.repository.folder
-    workspace = job.workspace / folder if folder else job.workspace
-    job = replace(job, brief=brief, changes=place / "changes", workspace=workspace)
-    return Prepared(job, start)
+        job = replace(job, brief=Brief(task=task_words(work)))
+    else:
+        start, brief = await begin(work.task.repository, work, desk, tool, log)
+        folder = work.task.repository.folder
+        workspace = job.workspace / folder if folder else job.workspace
+        job = replace(job, brief=brief, changes=place / "changes", workspace=workspace)
+    confinement = await asyncio.to_thread(walls, tool, desk, place)
+    if confinement is not None:
+        log.write("node", f"runs behind walls: {confinement.isolation.kind}")
+    return Prepared(replace(job, confinement=confinement), start)
 
 
 def _make(place: Path) -> None:
@@ -108,6 +114,7 @@ def _job(work: Work, desk: Desk, tool: BaseTool, place: Path) -> Job:
         must_change=work.must_change,
         sensitive=work.sensitive,
         mark_file=place / "run.mark",
+        memory_limit_bytes=memory_limit_bytes(tool),
     )
 
 

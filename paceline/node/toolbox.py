@@ -12,6 +12,7 @@ from paceline.node.calls import Calls
 from paceline.node.proposals import Proposals
 from paceline.node.state_reader import StateReader
 from paceline.node.vitals import VitalsTable
+from paceline.node.walls import ISOLATION_KEY
 from paceline.node.web.ports import Document, UsageQuery
 from paceline.tasks import queries, queries_usage
 from paceline.tasks.commands import SetBudget
@@ -22,8 +23,6 @@ from paceline.tasks.throttles import Throttle, throttles
 CHECK: Final = "tools.check"
 CHECK_TIMEOUT_S: Final = 30.0
 PROPOSE_TIMEOUT_S: Final = 10.0
-ISOLATION_KEY: Final = "isolation"
-"""In what a worker says of itself: how agents are kept apart there."""
 
 
 class Toolbox:

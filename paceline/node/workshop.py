@@ -1,10 +1,13 @@
 """Everything on this node that does the work: tools, directories, blobs, logs, outbox, worker."""
 
 import asyncio
+import contextlib
 import os
 import sqlite3
+import tempfile
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +43,15 @@ from paceline.node.sharing import Sharing
 from paceline.node.sourcing import Sources
 from paceline.node.transport import Transport
 from paceline.node.vitals import Lease
+from paceline.node.walls import ISOLATION_KEY, judged, kind_for
 from paceline.node.worker import Assignment, Worker
 from paceline.settings import NodeSettings
 from paceline.tasks import queries, queries_usage
 from paceline.tasks.model import Outcome, ToolState
 from paceline.tasks.queries_quality import briefing
 from paceline.tasks.queries_results import NamedChange, starting_points
+from paceline.tools.environment import DEFAULT_PATH
+from paceline.tools.isolation import Kind, probe
 from paceline.tools.registry import Registry
 
 BLOBS_LIMIT_BYTES = 20 * 1024**3
@@ -155,19 +161,50 @@ class Workshop:
             redactor=self.redactor,
             clock=clock,
             carries_changes=lambda: level() >= CHANGES_LEVEL,
+            sandbox=settings.sandbox,
+            hidden=(data_dir.path,),
         )
 
     @property
     def info(self) -> dict[str, str]:
         """Answer what others should know of the work here, for `RegisterWorker.system_info`."""
         budget_usd = self._settings.daily_budget_usd
-        return {DAILY_BUDGET_KEY: f"{budget_usd:g}"} if budget_usd else {}
+        budget = {DAILY_BUDGET_KEY: f"{budget_usd:g}"} if budget_usd else {}
+        return {**budget, **self._isolation_info()}
+
+    @property
+    def isolation(self) -> tuple[str, str]:
+        """Answer how agents are kept apart here, and why not better where that is wished."""
+        found, off = self._desk.isolation, self._desk.sandbox == "off"
+        kind = Kind.MARKS if off else found.kind
+        return kind.value, "" if off or found.is_sandbox else found.reason
+
+    def _isolation_info(self) -> dict[str, str]:
+        """Answer how agents are kept apart here, and the tools for which it is otherwise."""
+        usual = Kind.MARKS if self._desk.sandbox == "off" else self._desk.isolation.kind
+        info = {ISOLATION_KEY: usual.value}
+        for state in self.tools:
+            with contextlib.suppress(PacelineError):
+                tool = self.registry.tool(state.name)
+                kind = kind_for(tool, self._desk.isolation, self._desk.sandbox)
+                if kind is not usual:
+                    info[f"{ISOLATION_KEY}.{state.name}"] = kind.value
+        return info
 
     async def sweep(self) -> None:
         """End what a former process of this node left running, and clear its directories."""
         if left := await sweep_attempts(self._desk.directory):
             log.warning("ended what a former process had left running", attempts=left)
         await clear_attempts(self._desk.directory)
+        await self._find_isolation()
+
+    async def _find_isolation(self) -> None:
+        """Try how agents can be kept apart on this machine."""
+        with tempfile.TemporaryDirectory(prefix="paceline-probe-") as name:
+            found = await probe(os.environ.get("PATH", DEFAULT_PATH), Path(name))
+        self._desk = replace(self._desk, isolation=found)
+        if not found.is_sandbox and self._desk.sandbox != "off":
+            log.warning("agents run without a sandbox", instead=found.kind, reason=found.reason)
 
     async def open_worker(
         self,
@@ -227,10 +264,18 @@ class Workshop:
     async def look(self) -> None:
         """Look at the tools now; tell if that shows something new."""
         try:
-            found = await self.registry.detect_all()
+            found = tuple(map(self._judged, await self.registry.detect_all()))
         except PacelineError as error:
             log.warning("the tools could not be looked at", reason=str(error))
             return
         if found != self.tools:
             self.tools = found
             self._on_tools()
+
+    def _judged(self, state: ToolState) -> ToolState:
+        """Answer the tool's state, unhealthy where its owner requires what is not to be had."""
+        try:
+            tool = self.registry.tool(state.name)
+        except PacelineError:
+            return state
+        return judged(state, tool, self._desk.isolation, self._desk.sandbox)

@@ -10,6 +10,7 @@ from paceline.tasks.model import ResultStatus, ToolState
 from paceline.tools.contract import BaseTool, Job
 from paceline.tools.environment import check_passed
 from paceline.tools.events import Event, Final, Log, ToolResult
+from paceline.tools.isolation import check_walls
 from paceline.tools.process import ChildProcess, Ending, ProcessSpec, child_process
 
 SHELL = "/bin/sh"
@@ -25,7 +26,8 @@ class Command(BaseTool):
     running in the background is ended with it.
 
     Configuration: `environment` (variables with their values), `pass_environment` (names of the
-    node's variables to pass on) and `nice` (0-19, default 10).
+    node's variables to pass on), `nice` (0-19, default 10), and `sandbox`, `readable`, `writable`,
+    `memory_limit_mib` (see `isolation`); a person's own line is confined only if that is said.
     """
 
     agent: ClassVar[bool] = False
@@ -60,11 +62,14 @@ class Command(BaseTool):
             timeout_s=job.timeout_s,
             idle_timeout_s=job.idle_timeout_s,
             nice=int(self.config.get("nice", 10)),
+            memory_limit_bytes=job.memory_limit_bytes,
+            confinement=job.confinement,
         )
 
     async def validate_config(self) -> bool:
         """Check `environment`, `pass_environment` and `nice`."""
         check_passed(self.passed_environment)
+        check_walls(self.name, self.config)
         environment = self.config.get("environment", {})
         if not isinstance(environment, Mapping) or not _all_text(environment):
             raise InvalidSettings("tools.command.environment must map names to text")
@@ -91,6 +96,9 @@ def _judge(child: ChildProcess, job: Job) -> tuple[ResultStatus, str]:
         return ResultStatus.TIMEOUT, f"stopped: it ran for longer than {job.timeout_s:g} s"
     if child.ending is Ending.IDLE:
         return ResultStatus.TIMEOUT, f"stopped: it printed nothing for {job.idle_timeout_s:g} s"
+    if child.ending is Ending.MEMORY:
+        limit = job.memory_limit_bytes / 1024**2
+        return ResultStatus.FAILED, f"stopped: it had more than {limit:.0f} MiB of memory"
     code = child.exit_code
     if code == 0:
         return ResultStatus.OK, ""

@@ -20,6 +20,7 @@ from paceline.tasks.model import ResultStatus, ToolState
 from paceline.tools.brief import Brief
 from paceline.tools.environment import build_environment
 from paceline.tools.events import Event, Final, Log, Text, ToolResult
+from paceline.tools.isolation import Confinement
 
 API_VERSION = 1
 """Of this contract. A tool that was written for another one is not loaded."""
@@ -66,6 +67,10 @@ class Job:
     """The words must stay on this machine; a tool that cannot promise it answers `denied`."""
     mark_file: Path | None = None
     """Where the mark of the job's processes is kept, for a node that starts after a crash."""
+    confinement: Confinement | None = None
+    """The walls around what the job starts; None = it is not confined."""
+    memory_limit_bytes: int = 0
+    """Of all its processes together; 0 = none."""
     changes: Path | None = None
     """Holds one file per earlier change that it begins with, `NAME.diff`."""
     brief: Brief = field(default_factory=Brief)

@@ -170,6 +170,9 @@ class Definition:
     key: KeyAccess | None = None
     login: LoginAccess | None = None
     permissions: Mapping[PermissionLevel, Layer] = field(default_factory=dict)
+    walled: Mapping[PermissionLevel, Layer] = field(default_factory=dict)
+    """In place of `permissions` behind a sandbox of ours, for a program whose own sandbox does not
+    work within another one; the work tree of a reader is then read-only. Empty = no difference."""
     options: Mapping[str, Layer] = field(default_factory=dict)
     """One layer per wish: `model`, `max_turns`, `budget_usd`, `session`."""
     health: Health = Health()

@@ -93,6 +93,7 @@ def parse(text: str, *, name: str, source: str) -> Definition:
         key=_key(root.table("key")) if root.has("key") else None,
         login=_login(root.table("login")) if root.has("login") else None,
         permissions=_layers(root.table("permissions"), PermissionLevel),
+        walled=_layers(root.table("walled"), PermissionLevel),
         options=_layers(root.table("options"), OPTIONS),
         health=Health(**root.table("health").all_values(_HEALTH)),
         events=tuple(EventRule(**rule.all_values(_EVENT)) for rule in root.tables("events")),
@@ -113,6 +114,8 @@ def _check_whole(reader: "_Reader", definition: Definition) -> None:
         raise reader.refuse(("events",), "one of the events must have `final = true`")
     if set(definition.permissions) != set(PermissionLevel):
         raise reader.refuse(("permissions",), "write all of read, edit and run")
+    if definition.walled and set(definition.walled) != set(PermissionLevel):
+        raise reader.refuse(("walled",), "write all of read, edit and run, or none")
     for optional in {"base_url", "api_key", "model", "budget_usd", "session"} & set(
         PLACEHOLDER.findall(arguments)
     ):
@@ -245,7 +248,7 @@ _ROOT: dict[str, checks.Check] = {
     "session_usage_counts": checks.truth,
     "http_words": checks.patterns,
 }
-_TABLES = ("key", "login", "permissions", "options", "health", "events", "statuses")
+_TABLES = ("key", "login", "permissions", "walled", "options", "health", "events", "statuses")
 _KEY: dict[str, checks.Check] = {
     "variable": checks.variable,
     "base_url": checks.text,

@@ -46,7 +46,8 @@ class Ended:
     exit_code: int | None
     stderr: str = ""
     stopped: str = ""
-    """Why we stopped it: `timeout`, `idle`, `max_turns`, `budget_usd`; empty = it ended itself."""
+    """Why we stopped it: `timeout`, `idle`, `memory`, `max_turns`, `budget_usd`; empty = it
+    ended itself."""
     stopped_words: str = ""
     permission: PermissionLevel = PermissionLevel.EDIT
     changed: bool | None = None
@@ -67,6 +68,7 @@ _STOPPED = {
     "idle": ResultStatus.TIMEOUT,
     "max_turns": ResultStatus.TURN_LIMIT,
     "budget_usd": ResultStatus.TURN_LIMIT,
+    "memory": ResultStatus.FAILED,
 }
 
 

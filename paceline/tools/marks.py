@@ -48,6 +48,10 @@ class Mark:
         """Answer who carries it, or is in that session. Zombies are not alive."""
         return await asyncio.to_thread(_find, (self.value,), session)
 
+    async def memory_bytes(self, session: int | None = None) -> int:
+        """Answer the resident memory of all of them; shared pages count for each."""
+        return await asyncio.to_thread(_memory, (self.value,), session)
+
     async def terminate(self, session: int | None = None) -> None:
         """Ask all of them, once, to end."""
         await asyncio.to_thread(_signal_all, (self.value,), session, signal.SIGTERM)
@@ -59,6 +63,14 @@ class Mark:
     def forget(self) -> None:
         """Nobody carries it: take the file away."""
         self.file.unlink(missing_ok=True)
+
+
+def _memory(values: Collection[str], session: int | None) -> int:
+    total = 0
+    for pid in _find(values, session):
+        with contextlib.suppress(psutil.Error):
+            total += psutil.Process(pid).memory_info().rss
+    return total
 
 
 async def sweep(files: Iterable[Path]) -> int:

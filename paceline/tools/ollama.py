@@ -18,6 +18,7 @@ from paceline.tools.addresses import is_loopback
 from paceline.tools.chat import Answer, ChatTool, ModelCall, Refused, Talk
 from paceline.tools.cost import check_prices
 from paceline.tools.events import ToolResult
+from paceline.tools.isolation import check_walls
 from paceline.tools.ollama_stream import OllamaAnswer
 from paceline.tools.refusals import read_refusal
 from paceline.tools.wishes import check_wishes
@@ -103,6 +104,7 @@ class Ollama(ChatTool):
         check_prices(self.name, self.config.get("prices", {}))
         try:
             check_wishes(self.config)
+            check_walls(self.name, self.config)
         except InputError as error:
             raise InvalidSettings(f"tools.{self.name}: {error}") from None
         return True

@@ -17,6 +17,7 @@ from paceline.tools.addresses import is_loopback
 from paceline.tools.chat import Answer, ChatTool, ModelCall, Refused, Talk
 from paceline.tools.cost import check_prices
 from paceline.tools.events import ToolResult
+from paceline.tools.isolation import check_walls
 from paceline.tools.openai_stream import OpenAIAnswer
 from paceline.tools.refusals import read_refusal
 from paceline.tools.starting import check_address
@@ -137,6 +138,7 @@ class OpenAI(ChatTool):
             raise InvalidSettings(f"{where}.local: only with a base_url on this machine")
         try:
             check_wishes(self.config)
+            check_walls(self.name, self.config)
         except InputError as error:
             raise InvalidSettings(f"{where}: {error}") from None
         return True

@@ -5,11 +5,12 @@ What a tool starts is not trusted to behave. So, for every child:
 - its environment is built from nothing (`environment`), its stdin is closed, or a file that ends;
 - it leads a session of its own, and carries a random mark in its environment. Agents' shell tools
   call setsid, so killing the process group is not enough: whoever carries the mark is killed too
-  (`marks`). What clears its environment *and* leaves the session *and* loses its parent escapes;
-  only a PID namespace would catch that;
+  (`marks`). What clears its environment *and* leaves the session *and* loses its parent escapes,
+  unless it is confined (`isolation`): then the kernel ends it with the others;
 - output is read by callbacks into a bounded buffer: a slow reader pauses the pipe, a flood past
   the limit is counted and thrown away at a bounded rate, a line has a limit of its own;
-- wall-clock and silence have limits. Ending is TERM, five seconds of grace, KILL, then the sweep.
+- wall-clock, silence and memory have limits. Ending is TERM, five seconds of grace, KILL, then the
+  sweep.
 
 There is no task behind it: the transport calls back, one reader waits. So whoever leaves the
 `async with`, by a result, an error or cancellation, has ended everything.
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from paceline.errors import ToolError
+from paceline.tools.isolation import Confinement, confined
 from paceline.tools.lines import LINE_LIMIT_BYTES, LineSplitter
 from paceline.tools.marks import KILL_LIMIT_S, MARK_VARIABLE, Mark
 
@@ -47,6 +49,9 @@ GONE_POLL_S = 0.02
 DRAIN_S = 5.0
 """How long to wait for the pipes to close once all processes that we know of are dead."""
 
+WEIGH_EVERY_S = 2.0
+"""How often the memory of a child and of what it started is added up."""
+
 BREATHE_LINES = 64
 
 LINE_OVERHEAD_BYTES = 100
@@ -61,6 +66,7 @@ class Ending(StrEnum):
     EXITED = "exited"
     TIMEOUT = "timeout"
     IDLE = "idle"
+    MEMORY = "memory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +90,9 @@ class ProcessSpec:
     nice: int = 10
     line_limit_bytes: int = LINE_LIMIT_BYTES
     output_limit_bytes: int = OUTPUT_LIMIT_BYTES
+    memory_limit_bytes: int = 0
+    """Of all its processes together, 0 = none; needs a mark."""
+    confinement: Confinement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +121,13 @@ async def child_process(spec: ProcessSpec) -> AsyncIterator["ChildProcess"]:
 
 
 async def _start(spec: ProcessSpec, mark: Mark | None, child: "ChildProcess") -> None:
-    environment = dict(spec.environment)
-    if mark:
-        environment[MARK_VARIABLE] = mark.value
+    environment, argv = dict(spec.environment), list(spec.argv)
+    marked = {MARK_VARIABLE: mark.value} if mark else {}
+    if spec.confinement:
+        # What builds the walls has no mark: asked to end, it would end all inside at once.
+        argv = confined(argv, spec.confinement, directory=spec.directory, added=marked)
+    else:
+        environment |= marked
     loop = asyncio.get_running_loop()
     try:
         stdin = os.open(spec.stdin or os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -123,7 +136,7 @@ async def _start(spec: ProcessSpec, mark: Mark | None, child: "ChildProcess") ->
     try:
         await loop.subprocess_exec(
             lambda: child,
-            *spec.argv,
+            *argv,
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -180,6 +193,9 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self._exited = asyncio.Event()
         self._closed = asyncio.Event()
         self._swept = False
+        self._weigh_at = math.inf
+        if spec.memory_limit_bytes and mark:
+            self._weigh_at = self._loop.time() + WEIGH_EVERY_S
         self._stop_reading_at = math.inf
         self._started = self._last_output = self._loop.time()
         self.pid = 0
@@ -203,6 +219,8 @@ class ChildProcess(asyncio.SubprocessProtocol):
                 await self._kill_leftovers()
             elif self._loop.time() >= self._deadline():
                 await self._expire()
+            elif self._loop.time() >= self._weigh_at:
+                await self._weigh()
             elif self._lines:
                 self._taken += 1
                 if self._taken % BREATHE_LINES == 0:  # a flood must not starve the event loop
@@ -296,7 +314,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
 
     async def _wait_for_news(self) -> None:
         self._news.clear()
-        deadline = self._deadline()
+        deadline = self._deadline() if self._swept else min(self._deadline(), self._weigh_at)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(None if deadline == math.inf else deadline):
                 await self._news.wait()
@@ -310,7 +328,19 @@ class ChildProcess(asyncio.SubprocessProtocol):
             return
         timeout_s = self._spec.timeout_s or math.inf
         over = self._loop.time() >= self._started + timeout_s
-        self.ending = Ending.TIMEOUT if over else Ending.IDLE
+        await self._end_for(Ending.TIMEOUT if over else Ending.IDLE)
+
+    async def _weigh(self) -> None:
+        """Stop it if all that it started has too much memory."""
+        assert self._mark is not None
+        used = await self._mark.memory_bytes(self.pid)
+        self._weigh_at = self._loop.time() + WEIGH_EVERY_S
+        if used > self._spec.memory_limit_bytes and not self._exited.is_set():
+            await self._end_for(Ending.MEMORY)
+
+    async def _end_for(self, reason: Ending) -> None:
+        self.ending = reason
+        self._weigh_at = math.inf
         await self._terminate()
         await self._kill_leftovers()
 
@@ -323,13 +353,15 @@ class ChildProcess(asyncio.SubprocessProtocol):
     async def _terminate(self) -> None:
         """Ask the child and all that it started to end, and wait for that, within the grace."""
         give_up = self._loop.time() + self._spec.grace_s
+        # Confined, the first process of the session is the wall: it ends by itself, last.
+        session = None if self._spec.confinement else self.pid
         if self._mark:
-            await self._mark.terminate(self.pid)
+            await self._mark.terminate(session)
         else:
             self._signal_group(signal.SIGTERM)
         await _wait(self._exited, self._spec.grace_s)
         # Nothing tells when a process ends that is not our own child: look again and again.
-        while self._mark and self._loop.time() < give_up and await self._mark.alive(self.pid):  # noqa: ASYNC110
+        while self._mark and self._loop.time() < give_up and await self._mark.alive(session):  # noqa: ASYNC110
             await asyncio.sleep(GONE_POLL_S)
 
     async def _kill_leftovers(self) -> None:

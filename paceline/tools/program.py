@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from paceline.tools.definition import Definition
 from paceline.tools.definition_file import shipped
 from paceline.tools.environment import build_environment, check_passed
 from paceline.tools.events import CostBasis, Event, Final, ToolResult
+from paceline.tools.isolation import Confinement, check_walls
 from paceline.tools.judging import judge
 from paceline.tools.process import Ending, ProcessSpec, child_process
 from paceline.tools.program_run import ProgramRun
@@ -53,6 +55,7 @@ CONFIG_KEYS = frozenset(
         *("enabled", "binary", "base_url", "api_key", "use_login", "model", "permission"),
         *("max_turns", "budget_usd", "prices", "environment", "pass_environment", "nice"),
         *("idle_timeout_s", "local", "slots"),
+        *("sandbox", "readable", "writable", "memory_limit_mib"),
     }
 )
 
@@ -63,8 +66,9 @@ class Program(BaseTool):
     Configuration: `binary` (a path, if it is not on the PATH), `api_key` (else the node's variable
     of the definition), `use_login` (lend the agent the owner's login), `base_url` (of any service
     that speaks the same), `model`, `permission` (the most that a subtask may have), `max_turns`,
-    `budget_usd`, `prices`, `environment`, `pass_environment`, `nice`, and `local = true` (the
-    service at `base_url` is this machine's and hands nothing on).
+    `budget_usd`, `prices`, `environment`, `pass_environment`, `nice`, `sandbox`, `readable`,
+    `writable`, `memory_limit_mib` (see `isolation`), and `local = true` (the service at `base_url`
+    is this machine's and hands nothing on).
     """
 
     definition_name: ClassVar[str] = ""
@@ -109,7 +113,7 @@ class Program(BaseTool):
         run = ProgramRun(self.definition, terms, self._price(terms))
         async with watched(job.workspace, self._must_change(job, terms)) as tree:
             before = await tree.state() if tree else ""
-            async with aclosing(run.events(self._spec(job, start))) as events:
+            async with aclosing(run.events(self._spec(job, start, terms))) as events:
                 async for event in events:
                     yield event
             changed = await tree.state() != before if tree else None
@@ -141,6 +145,7 @@ class Program(BaseTool):
             places={"workspace": job.workspace, "home": home, "output": job.output},
             prompt=prompt,
             prompt_file=prompt_file,
+            walled=job.confinement is not None and job.confinement.isolation.is_sandbox,
         )
         await asyncio.to_thread(write_private, prompt_file, prompt)
         await asyncio.to_thread(self._make_home, start, home)
@@ -150,7 +155,7 @@ class Program(BaseTool):
         files = self.definition.login.files if self.definition.login else ()
         make_home(start, home, linked=files, owner=self._access.login_home)
 
-    def _spec(self, job: Job, start: Start) -> ProcessSpec:
+    def _spec(self, job: Job, start: Start, terms: Wishes) -> ProcessSpec:
         own = self.config.get("environment", {})
         return ProcessSpec(
             argv=start.argv,
@@ -161,7 +166,20 @@ class Program(BaseTool):
             timeout_s=job.timeout_s,
             idle_timeout_s=job.idle_timeout_s,
             nice=int(self.config.get("nice", 10)),
+            memory_limit_bytes=job.memory_limit_bytes,
+            confinement=self._walls(job, start.argv[0], terms),
         )
+
+    def _walls(self, job: Job, binary: str, terms: Wishes) -> Confinement | None:
+        """Answer the job's walls, with the program itself in view and the login that it is lent."""
+        if job.confinement is None:
+            return None
+        lent = self.definition.login.files if self.definition.login else ()
+        owner = self._access.login_home
+        files = [(owner / name).resolve() for name in lent] if owner else []
+        walls = job.confinement.running(binary).seeing(writable=files)
+        reads = terms.permission is PermissionLevel.READ and bool(self.definition.walled)
+        return replace(walls, read_only=(walls.place / "workspace",)) if reads else walls
 
     def _result(
         self, job: Job, terms: Wishes, run: "ProgramRun", changed: bool | None
@@ -244,6 +262,7 @@ class Program(BaseTool):
         if self._access.base_url:
             check_address(self.name, self._access.base_url)
         check_passed(self.passed_environment)
+        check_walls(self.name, self.config)
         check_prices(self.name, self.config.get("prices", {}))
         try:
             check_wishes(self.config)

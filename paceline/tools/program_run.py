@@ -83,6 +83,9 @@ class ProgramRun:
             self._stopped = ("timeout", f"it ran for longer than {spec.timeout_s:g} s")
         elif ending is Ending.IDLE:
             self._stopped = ("idle", f"it said nothing for {spec.idle_timeout_s:g} s")
+        elif ending is Ending.MEMORY:
+            limit = spec.memory_limit_bytes / 1024**2
+            self._stopped = ("memory", f"its processes had more than {limit:.0f} MiB of memory")
 
     def ended(self, changed: bool | None) -> Ended:
         """Answer everything that the judgement needs."""

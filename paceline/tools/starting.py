@@ -61,10 +61,12 @@ def plan_start(
     places: Mapping[str, Path],
     prompt: str,
     prompt_file: Path,
+    walled: bool = False,
 ) -> Start:
-    """Answer the start of one run. `places` are `workspace`, `home` and `output`.
+    """Answer the start of one run.
 
-    Raise ToolError if the prompt is too long for a program that only takes it as an argument.
+    `places` are `workspace`, `home` and `output`. `walled`: it runs behind a sandbox of ours. Raise
+    ToolError if the prompt is too long for a program that only takes it as an argument.
     """
     values = _values(definition, access, wishes)
     values |= {name: str(path) for name, path in places.items()}
@@ -74,7 +76,7 @@ def plan_start(
             f"{definition.title} takes a prompt of at most {ARGUMENT_LIMIT_BYTES} bytes; this one "
             f"has {len(prompt.encode())}: hand on less, or use another tool"
         )
-    layers = tuple(_layers(definition, access, wishes))
+    layers = tuple(_layers(definition, access, wishes, walled=walled))
     argv = [binary, *(part for layer in layers for part in _argv(layer.argv, values))]
     return Start(
         argv=(*argv, *_argv(definition.tail, values)),
@@ -110,10 +112,13 @@ def _values(definition: Definition, access: Access, wishes: Wishes) -> dict[str,
     return {name: value for name, value in values.items() if value}
 
 
-def _layers(definition: Definition, access: Access, wishes: Wishes) -> Iterable[Layer]:
+def _layers(
+    definition: Definition, access: Access, wishes: Wishes, *, walled: bool
+) -> Iterable[Layer]:
     yield definition.base
     yield _access_layer(definition, access)
-    yield definition.permissions[wishes.permission]
+    permissions = definition.walled if walled and definition.walled else definition.permissions
+    yield permissions[wishes.permission]
     given = {
         "model": bool(wishes.model or definition.model),
         "max_turns": True,

@@ -318,6 +318,8 @@ class Workbench:
             timeout_s=min(COMMAND_LIMIT_S, job.timeout_s or COMMAND_LIMIT_S),
             line_limit_bytes=4096,
             output_limit_bytes=8 * 1024 * 1024,
+            memory_limit_bytes=job.memory_limit_bytes,
+            confinement=job.confinement,
         )
         try:
             async with child_process(spec) as child:
@@ -325,7 +327,9 @@ class Workbench:
                     last.append(each.text)
         except ToolError as error:
             return Done(str(error), ok=False)
-        if child.ending is not Ending.EXITED:
+        if child.ending is Ending.MEMORY:
+            last.append("[stopped: it had too much memory]")
+        elif child.ending is not Ending.EXITED:
             last.append(f"[stopped after {spec.timeout_s:g} s]")
         last.append(f"[exit status {child.exit_code}]")
         return Done("\n".join(last)[-ANSWER_LIMIT:], ok=child.exit_code == 0)

@@ -6,6 +6,7 @@ Code, Copilot, Aider, if they are installed, and OpenCode's slow retries).
 """
 
 import os
+import shutil
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def test_each_edits_a_repository(tool: str) -> None:
         tokens = {kind: result["usage"][kind] for kind in ("tokens_in", "tokens_out")}
         assert tokens == {"tokens_in": 2 * TOKENS_IN, "tokens_out": 2 * TOKENS_OUT}
         assert "ToolCall" in answer["events"]
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
+@pytest.mark.parametrize("tool", [*TALKERS, *(["opencode"] if ALL else []), "openai"])
+def test_each_works_behind_walls(tool: str) -> None:
+    scenario = {"job": {"settings": {"permission": "run"}}, "walls": True}
+    answer = driven(tool, **scenario)
+    assert answer["result"]["status"] == "ok", answer["result"]["text"]
+    assert list(answer["files"]) == ["hello.py"]
 
 
 @pytest.mark.parametrize("tool", EVERY)

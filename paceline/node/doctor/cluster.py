@@ -23,6 +23,7 @@ def judge(answers: Sequence[Answer]) -> list[Finding]:
         *_clocks(answers),
         *_versions(reports),
         *_tools(reports),
+        *_isolation(reports),
         *_disks(reports),
     ]
 
@@ -190,6 +191,24 @@ def _tools_of(report: Report) -> list[Finding]:
 
 def _absent(tool: ToolReport) -> bool:
     return not tool.healthy and "not installed" in tool.reason
+
+
+def _isolation(reports: Sequence[Report]) -> list[Finding]:
+    """Answer where agents work without a sandbox, or how they are kept apart everywhere."""
+    told = [each for each in reports if each.isolation]
+    open_doors = [each for each in told if each.no_sandbox]
+    if told and not open_doors:
+        kinds = ", ".join(sorted({each.isolation for each in told}))
+        return [ok("isolation", f"agents are kept apart by {kinds}")]
+    return [
+        warning(
+            "isolation",
+            f"agents can read what the node's user can ({each.isolation} only): {each.no_sandbox}",
+            "install bubblewrap (`apt install bubblewrap`) and start the node again",
+            subject=each.name,
+        )
+        for each in open_doors
+    ]
 
 
 def _disks(reports: Sequence[Report]) -> list[Finding]:

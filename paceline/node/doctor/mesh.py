@@ -50,8 +50,12 @@ class Mesh:
         clock: Clock,
         own_vitals: Callable[[], Vitals | None],
         multicast: Callable[[], str],
+        isolation: Callable[[], tuple[str, str]],
     ) -> None:
-        """Wire it: `multicast` says in words whether multicast works here."""
+        """Wire it: `multicast` says in words whether multicast works here.
+
+        `isolation` answers how agents are kept apart, and why not better.
+        """
         self._node_id = node_id
         self._members = members
         self._transport = transport
@@ -60,6 +64,7 @@ class Mesh:
         self._clock = clock
         self._own_vitals = own_vitals
         self._multicast = multicast
+        self._isolation = isolation
         self._trying = asyncio.Semaphore(AT_ONCE)
         calls.serve(REPORT, self._serve_report)
         calls.serve(CLOCK, self._serve_clock)
@@ -111,6 +116,7 @@ class Mesh:
     async def report(self) -> Report:
         """Answer what this node says of itself; it tries its ways to all others first."""
         vitals = self._own_vitals()
+        kind, no_sandbox = self._isolation()
         tools = vitals.tools if vitals else ()
         return Report(
             node_id=self._node_id,
@@ -122,6 +128,8 @@ class Mesh:
             disk_free_bytes=vitals.resources.disk_free_bytes if vitals else 0,
             state_ahead_ms=self._state_time_ms() - self._clock.now_ms(),
             multicast=self._multicast(),
+            isolation=kind,
+            no_sandbox=no_sandbox,
         )
 
     def _state_time_ms(self) -> int:

@@ -53,6 +53,10 @@ class Report:
     state_ahead_ms: int = 0
     """How far the replicated state's time is ahead of this node's clock; negative if it is not."""
     multicast: str = ""
+    isolation: str = ""
+    """How agents are kept apart there; empty = it does not say."""
+    no_sandbox: str = ""
+    """Why files are not kept apart; empty = they are, or nobody wishes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,3 +127,11 @@ def test_a_full_disk_elsewhere() -> None:
 def test_a_report_travels() -> None:
     said = report("a", "bc")
     assert decode(Report, encode(said)) == said
+
+
+def test_where_agents_have_no_sandbox() -> None:
+    assert bad(three(isolation="bubblewrap")) == []
+    (finding,) = bad(three(isolation="marks", no_sandbox="bwrap is not installed"))
+    assert (finding.level, finding.subject) == (Level.WARNING, "a")
+    assert "bwrap is not installed" in finding.text
+    assert "install bubblewrap" in finding.advice

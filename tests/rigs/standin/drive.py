@@ -22,6 +22,7 @@ from paceline.tools import hygiene
 from paceline.tools.contract import BaseTool, Job
 from paceline.tools.environment import build_environment
 from paceline.tools.events import Event, Final, ToolResult
+from paceline.tools.isolation import Confinement, path_directories, probe
 from paceline.tools.program import TOO_SLOW
 from paceline.tools.registry import Registry
 from tests.rigs.standin.hostile import hostile_files
@@ -51,6 +52,8 @@ async def _drive(order: Mapping[str, Any], place: Path, server: Server) -> dict[
         _write(job.workspace, hostile_files(place / "mark", stolen))
         if order.get("strip", True):
             hygiene.strip(job.workspace, place / "kept")
+    if order.get("walls"):
+        job = replace(job, confinement=await _walls(job, place))
     tool = _tool(order, server)
     state = await _detected(tool)
     server.requests.clear()
@@ -76,6 +79,16 @@ async def _drive(order: Mapping[str, Any], place: Path, server: Server) -> dict[
         "ran": sorted(file.name for file in (place / "mark").iterdir()),
         "left": _left_behind(),
     }
+
+
+async def _walls(job: Job, place: Path) -> Confinement:
+    path = job.environment["PATH"]
+    with tempfile.TemporaryDirectory(prefix="paceline-probe-") as name:
+        isolation = await probe(path, Path(name))
+    assert isolation.is_sandbox, isolation.reason
+    return Confinement(
+        isolation=isolation, place=place, readable=path_directories(path, hidden=(place,))
+    )
 
 
 async def _detected(tool: BaseTool) -> ToolState:
