@@ -83,6 +83,13 @@ def default_path(environ: Mapping[str, str]) -> Path:
     return base / "paceline" / "config.toml"
 
 
+def templates_directory(environ: Mapping[str, str]) -> Path:
+    """Answer where this user's own templates are; PACELINE_TEMPLATES names another place."""
+    if said := environ.get("PACELINE_TEMPLATES"):
+        return Path(os.path.abspath(Path(said).expanduser()))
+    return default_path(environ).parent / "templates"
+
+
 def setting_names() -> tuple[str, ...]:
     """Answer what the file may say, in the order in which it is explained."""
     known = [each.name for each in fields(NodeSettings) if each.name not in _NOT_HERE]

@@ -80,18 +80,39 @@ def _tool(tool: Document, known: dict[str, str]) -> tuple[object, ...]:
 
 
 @click.command()
+@click.argument("show", required=False, type=click.Choice(["show"]))
+@click.argument("name", required=False)
+@click.option("--repo", metavar="PATH", help="With those of this repository (default: here).")
 @options.data_dir
 @options.as_json
-def templates(data_dir: Path, as_json: bool) -> None:
-    """List the templates that `submit --type` may name."""
-    document = Client(data_dir).get("templates")
+def templates(
+    show: str | None, name: str | None, repo: str | None, data_dir: Path, as_json: bool
+) -> None:
+    """List the templates that `submit --type` may name, or `show NAME`.
+
+    Your own are TOML files in `templates` beside the configuration file, and in
+    `.paceline/templates` of a repository; those go before yours, and yours before the shipped ones.
+    """
+    if bool(show) != bool(name):
+        raise click.UsageError("Say `paceline templates`, or `paceline templates show NAME`.")
+    place = Path(repo or ".").expanduser().resolve()
+    document = Client(data_dir).get("templates", repository=str(place))
+    if name:
+        from paceline.cli.template import show_template  # noqa: PLC0415 - seldom wanted
+
+        return show_template(document["templates"], name, as_json=as_json)
     if as_json:
         return print_json(document)
     rows = (
-        (t["name"], names(t.get("subtasks")), t.get("description", ""))
+        (
+            t["name"],
+            t.get("origin", ""),
+            names(t.get("subtasks")),
+            printable(t.get("problem") or t.get("description", "")),
+        )
         for t in document["templates"]
     )
-    return click.echo(table(("TEMPLATE", "SUBTASKS", "DESCRIPTION"), rows))
+    return click.echo(table(("TEMPLATE", "FROM", "SUBTASKS", "DESCRIPTION"), rows))
 
 
 @click.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from paceline.client import Document, read_node_file
+from paceline.config import templates_directory
 from paceline.errors import NodeUnreachable, PacelineError, TimedOut
 from paceline.settings import NodeSettings
 
@@ -64,6 +65,7 @@ def spawn(settings: NodeSettings, environ: Mapping[str, str]) -> subprocess.Pope
     inherited = {key: value for key, value in environ.items() if not _is_setting(key)}
     secret = {"PACELINE_TOKEN": settings.token} if settings.token else {}
     # What the file says has been heard, too; `settings` is all that counts.
+    inherited["PACELINE_TEMPLATES"] = str(templates_directory(environ))
     inherited["PACELINE_CONFIG"] = os.devnull
     descriptor = os.open(settings.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as log:

@@ -1,5 +1,8 @@
 """Reading tasks: the list, and one with all that belongs to it."""
 
+import re
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -25,6 +28,8 @@ from paceline.ids import short
 from paceline.tasks.model import TaskStatus
 
 PAGE = 200
+_AGE = re.compile(r"(\d{1,6}(?:\.\d+)?)([smhdw])")
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 RESULT_LINES = 40
 """A longer result is for --json."""
 
@@ -35,7 +40,11 @@ RESULT_LINES = 40
 @click.option("--status", type=click.Choice([s.value for s in TaskStatus]), help="Only these.")
 @click.option("--type", "type_", metavar="TYPE", help="Only of this template, or `plan`.")
 @click.option("--search", metavar="TEXT", help="Only with these words in the description.")
+@click.option(
+    "--since", metavar="AGE|TIME", help="Only those submitted since: 90m, 12h, 7d, or ISO 8601."
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--cursor", metavar="CURSOR", help="Go on where `next_cursor` of --json says.")
 def tasks(
     *,
     data_dir: Path,
@@ -43,11 +52,14 @@ def tasks(
     status: str | None,
     type_: str | None,
     search: str | None,
+    since: str | None,
     limit: int,
+    cursor: str | None,
 ) -> None:
     """List tasks, the newest first."""
     client = Client(data_dir)
-    document = _collect(client, limit, status=status, type=type_, search=search)
+    wanted = {"status": status, "type": type_, "search": search, "since": _moment(since)}
+    document = _collect(client, limit, cursor, **wanted)
     if as_json:
         return print_json(document)
     rows = (
@@ -107,10 +119,17 @@ def _cost(task: Document) -> tuple[tuple[str, str], ...]:
     return (("cost", line),) if line else ()
 
 
-def _collect(client: Client, limit: int, **query: str | None) -> Document:
+def _moment(since: str | None) -> str | None:
+    """Answer an age like 7d as the moment that it stands for; a moment as it is."""
+    if since is None or not (found := _AGE.fullmatch(since)):
+        return since
+    age_s = float(found[1]) * _UNITS_S[found[2]]
+    return datetime.fromtimestamp(max(0.0, time.time() - age_s), UTC).isoformat()
+
+
+def _collect(client: Client, limit: int, cursor: str | None, **query: str | None) -> Document:
     """Answer one document of up to `limit` tasks, fetched in pages."""
     found: list[Document] = []
-    cursor: str | None = None
     while len(found) < limit:
         page = client.get("tasks", limit=min(PAGE, limit - len(found)), cursor=cursor, **query)
         found += page["tasks"]

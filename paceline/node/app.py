@@ -21,6 +21,7 @@ import structlog
 
 from paceline import __version__
 from paceline.clock import SystemClock
+from paceline.config import templates_directory
 from paceline.consensus.replica import ReplicaStatus
 from paceline.discovery.record import join_address
 from paceline.errors import PacelineError
@@ -451,6 +452,7 @@ class Node:
                 repositories=self._workshop.repositories,
                 blobs=self._workshop.blobs,
             ),
+            templates=templates_directory(os.environ),
             backups=Backups(state=data_dir.path / "state.db", blobs=self._workshop.blobs),
             explaining=Explaining(
                 connection=consensus.machine.connection,

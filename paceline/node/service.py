@@ -30,6 +30,7 @@ from paceline.node.results import Results
 from paceline.node.sourcing import Sources
 from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
+from paceline.node.template_files import TemplateFiles
 from paceline.node.toolbox import Toolbox
 from paceline.node.web.ports import (
     Document,
@@ -40,7 +41,7 @@ from paceline.node.web.ports import (
     TaskQuery,
     TaskRequest,
 )
-from paceline.tasks import plan, queries, templates
+from paceline.tasks import plan, queries
 from paceline.tasks.commands import (
     CancelSubtask,
     CancelTask,
@@ -51,6 +52,7 @@ from paceline.tasks.commands import (
 from paceline.tasks.draft import SHIPPED_TOOLS, RepositoryDraft, TaskDraft
 from paceline.tasks.model import CheckpointFrequency, Privacy
 from paceline.tasks.plan import PlanOptions
+from paceline.tasks.plan_fields import moment_ms
 
 EVENTS_PAGE = 500
 PROPOSE_TIMEOUT_S = 10.0
@@ -78,6 +80,7 @@ class Service:
         explaining: Explaining,
         backups: Backups,
         results: Results,
+        templates: Path,
         exposition: Exposition,
         settings: Callable[[], Document],
         on_stop: Callable[[], None],
@@ -99,6 +102,7 @@ class Service:
         self._explaining = explaining
         self._backups = backups
         self.results = results
+        self._templates = TemplateFiles(templates, self._known_tools)
         self._exposition = exposition
         self._settings = settings
         self._on_stop = on_stop
@@ -124,9 +128,10 @@ class Service:
         """Answer the registered workers."""
         return await self._reader.read(queries.workers)
 
-    async def templates(self) -> list[Document]:
-        """Answer the templates."""
-        return [_template_document(name) for name in templates.names()]
+    async def templates(self, repository: str = "") -> list[Document]:
+        """Answer the templates, a repository's own among them."""
+        draft = RepositoryDraft(repository) if repository else None
+        return await asyncio.to_thread(self._templates.listing, draft)
 
     async def backup(self, path: str) -> Document:
         """Write a copy of everything to a file; answer what is in it."""
@@ -195,6 +200,9 @@ class Service:
             budget_usd=request.budget_usd,
             deadline=request.deadline,
             limits=request.limits,
+            own_template=lambda name, named: self._templates.find(
+                name, _placed(named, request.directory)
+            ),
             terms=request.terms,
         )
         if request.plan:
@@ -213,6 +221,7 @@ class Service:
 
     async def tasks(self, query: TaskQuery) -> Document:
         """Answer a page of tasks, newest first."""
+        since_ms = moment_ms(query.since) if query.since else 0
         return await self._reader.read(
             lambda connection: queries.tasks(
                 connection,
@@ -222,6 +231,7 @@ class Service:
                 limit=query.limit,
                 cursor=query.cursor,
                 ids=query.ids,
+                since_ms=since_ms,
             )
         )
 
@@ -327,6 +337,13 @@ class Service:
         )
 
 
+def _placed(draft: RepositoryDraft | None, directory: str) -> RepositoryDraft | None:
+    """Answer the repository with its path made absolute, as far as that can be done."""
+    if draft is None or "://" in draft.path:
+        return None
+    return RepositoryDraft(str(Path(directory, os.path.expanduser(draft.path))), draft.ref)
+
+
 def _choice(kind: Any, word: str | None, name: str) -> Any:
     if word is None:
         return None
@@ -335,21 +352,3 @@ def _choice(kind: Any, word: str | None, name: str) -> Any:
     except ValueError:
         allowed = ", ".join(each.value for each in kind)
         raise InputError(f"{name} must be one of {allowed}, not {word!r}") from None
-
-
-def _template_document(name: str) -> Document:
-    template = templates.load(name)
-    return {
-        "name": name,
-        "description": template.summary,
-        "subtasks": [
-            {
-                "name": subtask.name,
-                "needs": list(subtask.needs),
-                "tools": list(subtask.tools),
-                "complexity": subtask.complexity,
-                "priority": subtask.priority,
-            }
-            for subtask in template.subtasks
-        ],
-    }

@@ -64,6 +64,7 @@ class PlanOptions:
     """Seconds from now, or an ISO 8601 moment."""
     limits: Mapping[str, float | None] = field(default_factory=dict)
     """For all subtasks that do not say themselves: `timeout_s`, `start_timeout_s`."""
+    own_template: templates.Finder = lambda name, repository: None
     terms: Mapping[str, Any] = field(default_factory=dict)
     """For all subtasks that do not say themselves: see `agent_terms.DEFAULTS`."""
 
@@ -116,7 +117,7 @@ def parse(
     terms = {**top.values, **_said(options.terms), **_said(options.limits)}
     subtasks: tuple[SubtaskDraft, ...] = ()
     if top.get("type", PLAN) != PLAN:
-        subtasks = _template_subtasks(top, preferences, terms, found)
+        subtasks = _template_subtasks(top, preferences, terms, found, options)
     elif not top.refused("type"):
         subtasks = own_subtasks(top, preferences, known_tools, privacy, terms=terms, found=found)
     _check_size(subtasks, found)
@@ -152,7 +153,7 @@ def from_description(
     top = Fields(values, dict.fromkeys(values), None)
     _check_options(options, known_tools, found)
     subtasks = _template_subtasks(
-        top, options.tool_preferences, {**options.terms, **_said(options.limits)}, found
+        top, options.tool_preferences, {**options.terms, **_said(options.limits)}, found, options
     )
     _check_size(subtasks, found)
     found.settle()
@@ -230,7 +231,11 @@ def _sensitive_names(draft: TaskDraft) -> set[str]:
 
 
 def _template_subtasks(
-    top: Fields, preferences: tuple[str, ...], terms: Mapping[str, Any], found: Findings
+    top: Fields,
+    preferences: tuple[str, ...],
+    terms: Mapping[str, Any],
+    found: Findings,
+    options: PlanOptions,
 ) -> tuple[SubtaskDraft, ...]:
     if "subtasks" in top:
         found.add("a plan has either a type or subtasks, not both", top.line_of("subtasks"))
@@ -248,6 +253,7 @@ def _template_subtasks(
                 **agent_terms.defaults(terms, preferences),
                 **plan_gates.settings(terms),
             },
+            own=options.own_template(top.get("type"), options.repository or top.get("repository")),
         )
         return tuple(replace(subtask, **limits_of(terms)) for subtask in expanded)
     except InvalidPlan as error:

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from paceline.errors import InvalidPlan
+from paceline.errors import InputError, InvalidPlan
 from paceline.tasks.draft import Deadline, Problem, RepositoryDraft, did_you_mean, quoted, refuse
 from paceline.tasks.plan_source import Located, Map
 
@@ -264,17 +264,22 @@ def deadline(node: Located) -> Deadline:
         return Deadline(after_s=number(0.001, DEADLINE_LIMIT_S)(node))
     value = text(WORD_LIMIT)(node)
     try:
+        return Deadline(at_ms=moment_ms(value))
+    except InputError as error:
+        raise InvalidPlan(f"must be seconds or a moment: {error}", node.line) from None
+
+
+def moment_ms(value: str) -> int:
+    """Answer an ISO 8601 moment in milliseconds since 1970. Raise InputError."""
+    try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise InvalidPlan(
-            f"{quoted(value)} is neither seconds nor a moment like 2030-01-31T18:00:00+01:00",
-            node.line,
-        ) from None
+        raise InputError(f"{quoted(value)} is no moment like 2030-01-31T18:00:00+01:00") from None
     if moment.tzinfo is None:
-        raise InvalidPlan(f"{quoted(value)} lacks its offset from UTC: add Z or +01:00", node.line)
+        raise InputError(f"{quoted(value)} lacks its offset from UTC: add Z or +01:00")
     if not 1971 <= moment.year <= 9998:
-        raise InvalidPlan(f"{quoted(value)} is no moment that can be waited for", node.line)
-    return Deadline(at_ms=round(moment.timestamp() * 1000))
+        raise InputError(f"{quoted(value)} lies outside of the years 1971 to 9998")
+    return round(moment.timestamp() * 1000)
 
 
 def flag(node: Located) -> bool:

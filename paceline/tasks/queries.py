@@ -97,12 +97,13 @@ def tasks(
     limit: int = 50,
     cursor: str = "",
     ids: Sequence[str] = (),
+    since_ms: int = 0,
 ) -> Document:
     """Answer a page: `tasks` (without their subtasks), newest first, and `next_cursor` or None.
 
     `search` is looked for in descriptions, without regard to ASCII case. Of `ids`, where any are
-    named, nothing but those is answered. Raise InputError for a
-    status that there is not, or a cursor that this did not give.
+    named, nothing but those is answered; `since_ms`: only those submitted then or later. Raise
+    InputError for a status that there is not, or a cursor that this did not give.
     """
     if status and status not in phases.TASK:
         raise InputError(f"no task can be {status!r}: one of {', '.join(TaskStatus)}")
@@ -110,6 +111,7 @@ def tasks(
     for condition, value in (
         ("status = ?", status),
         ("type = ?", type),
+        ("created_at >= ?", since_ms),
         ("description LIKE ? ESCAPE '\\'", f"%{_escaped(search)}%" if search else ""),
     ):
         if value:

@@ -1,4 +1,4 @@
-"""The task types that come with the program: one TOML file each, in `paceline/tasks/data`.
+"""Task types: those that come with the program, in `paceline/tasks/data`, and people's own.
 
 Source: the seed's "Task Decomposer": names, complexities, priorities, dependencies and the
 recommended tool are its own. The instructions are prompts for an agent; `{description}` in them
@@ -13,14 +13,22 @@ runs where that tool is not installed; the task's own `tool_preferences` replace
 """
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from paceline.errors import InvalidPlan
-from paceline.tasks.draft import CHECKPOINT, REVIEW, SubtaskDraft, did_you_mean, quoted
+from paceline.tasks.draft import (
+    CHECKPOINT,
+    COMMAND,
+    REVIEW,
+    RepositoryDraft,
+    SubtaskDraft,
+    did_you_mean,
+    quoted,
+)
 from paceline.tasks.model import PermissionLevel
 
 PLACEHOLDER = "{description}"
@@ -46,6 +54,15 @@ class Template:
     name: str
     summary: str
     subtasks: tuple[SubtaskDraft, ...]
+    origin: str = "shipped"
+    """`shipped`, `user` (the configuration directory) or `repository`."""
+    path: str = ""
+    """The file, where it is not shipped."""
+
+
+Finder = Callable[[str, RepositoryDraft | None], Template | None]
+"""Answers a person's own template of that name for work on that repository, or None where there is
+none. Raise InvalidPlan for one that is wrong."""
 
 
 @cache
@@ -74,21 +91,25 @@ def expand(
     *,
     tool_preferences: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
+    own: Template | None = None,
 ) -> tuple[SubtaskDraft, ...]:
     """Answer the template's subtasks for one task. Raise InvalidPlan if there is no such template.
 
     `tool_preferences`, if given, are the only tools, in that order; `settings` go before those of
-    the template.
+    the template. A shell line of a template keeps its tool and knows nothing of the person's words:
+    they would be run. `own`: a person's template, in the place of a shipped one.
     """
     chosen = tuple(tool_preferences)
     return tuple(
-        replace(
+        subtask
+        if COMMAND in subtask.tools
+        else replace(
             subtask,
             instructions=subtask.instructions.replace(PLACEHOLDER, description.strip()),
             tools=chosen or subtask.tools,
             settings={**subtask.settings, **(settings or {})},
         )
-        for subtask in load(name).subtasks
+        for subtask in (own or load(name)).subtasks
     )
 
 

@@ -10,6 +10,7 @@ from paceline.errors import InvalidPlan
 from paceline.tasks import graph, plan, plan_fields, plan_subtasks, templates
 from paceline.tasks.draft import DESCRIPTION_LIMIT, SHIPPED_TOOLS, SubtaskDraft, TaskDraft
 from paceline.tasks.model import Privacy
+from paceline.tasks.own_templates import read_template
 from paceline.tasks.plan import parse
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plans.md").read_text(encoding="utf-8")
@@ -36,6 +37,12 @@ def test_both_formats_say_the_same() -> None:
 def test_sensitive_work_passes_on() -> None:
     spec = plan.to_spec(drafts()[2], task_id="T", new_subtask_id=iter("12").__next__)
     assert [subtask.privacy for subtask in spec.subtasks] == [Privacy.SENSITIVE] * 2
+
+
+def test_the_template_of_ones_own_can_be_read() -> None:
+    (text,) = [text for _, mark, text in BLOCKS if mark == "template"]
+    found = read_template(text, "release", origin="user", known_tools=SHIPPED_TOOLS)
+    assert [subtask.name for subtask in found.subtasks] == ["Check", "Notes"]
 
 
 def test_a_plan_with_a_template() -> None:

@@ -447,3 +447,11 @@ def test_pages_and_urgency_come_out_of_an_index_in_order(drive: Driver) -> None:
         queries.tasks,
     )
     assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+def test_tasks_since_a_moment(drive: Driver) -> None:
+    drive.submit(subtask("a"), task_id="old")
+    moment_ms = drive.log.now_ms + 1
+    drive.submit(subtask("b"), task_id="new")
+    found = queries.tasks(drive.machine.connection, since_ms=moment_ms)
+    assert [each["task_id"] for each in found["tasks"]] == ["new"]

@@ -86,6 +86,8 @@ class TaskQuery:
     cursor: str = ""
     ids: tuple[str, ...] = ()
     """Only these (whole ids), where any are named."""
+    since: str = ""
+    """An ISO 8601 moment with its offset: only tasks submitted then or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,8 +415,11 @@ class NodeService(Protocol):
         """Answer the registered workers."""
         ...
 
-    async def templates(self) -> list[Document]:
-        """Answer the templates: `name, description, subtasks` at least."""
+    async def templates(self, repository: str = "") -> list[Document]:
+        """Answer the templates: `name, description, subtasks, origin` at least.
+
+        With those of the repository at that path, and with the `problem` of those that are wrong.
+        """
         ...
 
     async def backup(self, path: str) -> Document:

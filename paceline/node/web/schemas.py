@@ -235,6 +235,12 @@ class Empty(Schema):
     """A call that takes nothing."""
 
 
+class TemplatesQuery(Schema):
+    """For work on which repository: an absolute path on the node's machine; empty = none."""
+
+    repository: Annotated[str, StringConstraints(max_length=4096, pattern="^(/.*)?$")] = ""
+
+
 class SubmitQuery(Schema):
     """Whether only to say what would be done."""
 
@@ -251,6 +257,7 @@ class TasksQuery(Schema):
     cursor: Name = ""
     ids: Annotated[str, StringConstraints(max_length=100 * 64)] = ""
     """Separated by commas."""
+    since: Annotated[str, StringConstraints(max_length=64)] = ""
 
     def to_query(self) -> TaskQuery:
         """Answer it as the node knows it."""

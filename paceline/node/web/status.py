@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from paceline.node.web.call import Call, Row, answer
 from paceline.node.web.ports import EventQuery
-from paceline.node.web.schemas import BackupBody, EventsQuery
+from paceline.node.web.schemas import BackupBody, EventsQuery, TemplatesQuery
 from paceline.node.web.streams import NDJSON, stream
 
 PREFIX = "/api/v1"
@@ -27,7 +27,7 @@ async def workers(call: Call) -> Response:
 
 async def templates(call: Call) -> Response:
     """Answer the templates that a task's `type` may name."""
-    return answer({"templates": await call.service.templates()})
+    return answer({"templates": await call.service.templates(call.query.repository)})
 
 
 async def running(call: Call) -> Response:
@@ -95,7 +95,14 @@ ROWS = (
         status=201,
         bearer_only=True,
     ),
-    Row("GET", f"{PREFIX}/templates", templates, "The task templates", "templates"),
+    Row(
+        "GET",
+        f"{PREFIX}/templates",
+        templates,
+        "The task templates",
+        "templates",
+        query=TemplatesQuery,
+    ),
     Row(
         "GET",
         f"{PREFIX}/events",

@@ -557,7 +557,7 @@ class FakeService:
     async def workers(self) -> list[Document]:
         return await self.nodes()
 
-    async def templates(self) -> list[Document]:
+    async def templates(self, repository: str = "") -> list[Document]:
         self._fail()
         return [{"name": "bug_fix", "description": "find and mend", "subtasks": ["Bug Analysis"]}]
 
