@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.cli.format import node, printable, status
+from paceline.cli.show import hint
 from paceline.client import Document
 
 
@@ -31,4 +32,8 @@ def task_table(task: Document, known: dict[str, str]) -> Table:
             Text(node(subtask["node_id"], known)),
             str(len(subtask["attempts"]) or ""),
         )
+    open_ones = [c for c in task.get("checkpoints") or () if c["status"] == "pending"]
+    if open_ones:
+        table.caption = Text(f"waits for your decision: see {hint(open_ones[0])}")
+        table.caption_justify = "left"
     return table

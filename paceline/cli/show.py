@@ -140,7 +140,7 @@ def _collect(client: Client, limit: int, cursor: str | None, **query: str | None
 
 
 def _row(subtask: Document, known: dict[str, str]) -> tuple[object, ...]:
-    attempts = subtask["attempts"]
+    attempts = [each for each in subtask["attempts"] if each.get("kind", "work") == "work"]
     last = attempts[-1] if attempts else {}
     return (
         subtask["name"],
@@ -159,8 +159,17 @@ def _result(subtask: Document) -> str:
     result = subtask["result"]
     output = result.get("output") or {}
     text = result.get("text") or output.get("text") or _elsewhere(output)
-    lines = "\n".join(f"  {printable(line)}" for line in text.splitlines()[:RESULT_LINES])
-    return f"{heading(printable(subtask['name']))}\n{lines}"
+    lines = [f"  {printable(line)}" for line in text.splitlines()[:RESULT_LINES]]
+    return "\n".join((f"{heading(printable(subtask['name']))}{_judged(subtask)}", *lines))
+
+
+def _judged(subtask: Document) -> str:
+    """Answer how its work was judged, if it was: the score, and the verdict of each review."""
+    score = (subtask.get("evaluation") or {}).get("score")
+    reviews = [each["review"] for each in subtask["attempts"] if each.get("review")]
+    parts = [] if score is None else [f"score {score:g}"]
+    parts += [f"review {each['cycle']}: {each['verdict'] or 'under way'}" for each in reviews]
+    return f"  ({printable(', '.join(parts))})" if parts else ""
 
 
 def _elsewhere(output: Document) -> str:
@@ -168,6 +177,15 @@ def _elsewhere(output: Document) -> str:
 
 
 def _checkpoint(checkpoint: Document) -> str:
-    parts = (checkpoint.get(key, "") for key in ("checkpoint_type", "status", "triggered_by"))
-    moment = clock(checkpoint.get("created_at"))
-    return f"{heading('checkpoint')} {moment} {', '.join(map(printable, parts))}"
+    """Answer what is asked, or what was decided."""
+    head = f"{heading('checkpoint')} {clock(checkpoint.get('created_at'))}"
+    about = checkpoint.get("subtask_name") or "the task"
+    words = f"{checkpoint['type']}, {about}: {checkpoint['reason']}"
+    if checkpoint["status"] == "pending":
+        return f"{head} {printable(words)}; see {hint(checkpoint)}"
+    return f"{head} {printable(words)}; {printable(checkpoint['decision'] or 'skipped')}"
+
+
+def hint(checkpoint: Document) -> str:
+    """Answer the command that shows what a person is to decide."""
+    return f"`paceline checkpoints {short(checkpoint['checkpoint_id'])}`"

@@ -9,7 +9,7 @@ import click
 from paceline.cli import options
 from paceline.cli.failures import task_status
 from paceline.cli.format import node, node_names, print_json, printable, status
-from paceline.cli.show import describe
+from paceline.cli.show import describe, hint
 from paceline.client import Client, Document
 
 
@@ -57,5 +57,10 @@ def _lines(stages: Iterator[Document], known: dict[str, str]) -> Document:
                 name = printable(subtask["name"])
                 click.echo(f"{name}  {status(word)}{f'  {where}' if where else ''}")
             before[key] = word
+        for checkpoint in task.get("checkpoints") or ():
+            if checkpoint["status"] == "pending" and checkpoint["checkpoint_id"] not in before:
+                before[checkpoint["checkpoint_id"]] = ""
+                reason = printable(checkpoint["reason"])
+                click.echo(f"waits for your decision: {reason}; see {hint(checkpoint)}")
     click.echo(f"{printable(task['task_id'])}  {status(task['status'])}")
     return task

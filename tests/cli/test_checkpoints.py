@@ -4,7 +4,7 @@ from pathlib import Path
 
 from paceline.node.web.ports import CheckpointDecision
 from tests.cli.command import Node
-from tests.node.web.fake_service import CHECKPOINT_ID
+from tests.node.web.fake_service import CHECKPOINT_ID, a_task
 
 
 def test_what_waits_is_listed_and_shown(node: Node) -> None:
@@ -45,6 +45,21 @@ def test_a_correction_without_words_is_none(node: Node) -> None:
 def test_a_person_has_a_task_wait(node: Node) -> None:
     assert node.run("checkpoint", "1111", "--reason", "look").status == 0
     assert node.service.deciding.asked == [("open", "1111", "", "look")]
+
+
+def test_a_task_shows_how_its_work_was_judged_and_what_is_asked(node: Node) -> None:
+    checkpoint = node.service.deciding.document()
+    task = a_task("11112222-0000-4000-8000-000000000000", checkpoints=[checkpoint])
+    subtask = task["subtasks"][0]
+    subtask["evaluation"] = {"score": 6.0}
+    review = {"cycle": 1, "verdict": "revise", "summary": "", "findings": []}
+    subtask["attempts"].append({**subtask["attempts"][0], "kind": "review", "review": review})
+    node.service.documents[task["task_id"]] = task
+    shown = node.run("show", "1111").out
+    assert "build  (score 6, review 1: revise)" in shown
+    assert "evaluation, build: the score 6 is below 7; see `paceline checkpoints cccc1111`" in shown
+    watched = node.run("watch", "1111").out
+    assert "waits for your decision: the score 6 is below 7" in watched
 
 
 def test_what_is_not_there(node: Node) -> None:
