@@ -62,8 +62,8 @@ class Explaining:
 
     def _ready(self, task_id: str) -> dict[str, ReadySubtask]:
         pending = self._connection.execute(
-            "SELECT subtask_id FROM subtasks WHERE task_id = ? AND status = 'pending'"
-            " AND unmet = 0",
+            "SELECT subtask_id FROM subtasks WHERE task_id = ?"
+            " AND status IN ('pending', 'review') AND unmet = 0",
             (task_id,),
         )
         found = (unblocked_subtask(self._connection, row[0]) for row in pending.fetchall())

@@ -71,7 +71,7 @@ class Explainer:
         if task.get("paused"):
             return Answer("paused", "its task is paused: `paceline resume` lets it go on")
         if status == SubtaskStatus.REVIEW:
-            return self._review(subtask)
+            return self._review(subtask, ready)
         if ready is None:
             return Answer("person", f"its task is {task['status']}: a decision is waited for")
         return self._waiting(ready)
@@ -87,13 +87,18 @@ class Explainer:
         silence = f"{name} has it, and has been silent for {worker.silent_ms / 1000:.0f} s"
         return Answer("running", f"{silence}; after {limit_s:.0f} s it goes elsewhere")
 
-    def _review(self, subtask: Document) -> Answer:
+    def _review(self, subtask: Document, ready: ReadySubtask | None) -> Answer:
         """Answer for one whose work another agent looks at, now or soon."""
         last = subtask["attempts"][-1] if subtask["attempts"] else {}
         if last.get("kind") == "review" and not last.get("finished_at"):
             worker = self._workers.get(last["node_id"])
             return Answer("review", f"{_name(worker) if worker else 'a node'} reviews it")
-        return Answer("review", "it is done, and waits for another agent to review it")
+        if ready is None:
+            return Answer("review", "it is done, and waits for another agent to review it")
+        answer = self._waiting(ready)
+        return Answer(
+            "review", f"it is done, and is to be reviewed: {answer.reason}", answer.verdicts
+        )
 
     def _waiting(self, ready: ReadySubtask) -> Answer:
         verdicts = tuple(why(self._view, ready))

@@ -175,15 +175,23 @@ def ready_subtasks(
 
 
 def unblocked_subtask(connection: sqlite3.Connection, subtask_id: str) -> ReadySubtask | None:
-    """Answer a pending subtask whose needs are met, though its back-off may not be over."""
-    sql = _READY.replace("INDEXED BY subtasks_ready", "") + " AND s.subtask_id = ?"
-    row = connection.execute(sql, (subtask_id,)).fetchone()
-    if row is None:
-        return None
+    """Answer a subtask that could be given out, to be done or reviewed, were its back-off over."""
+    for sql, index, read in (
+        (_READY, "subtasks_ready", _ready),
+        (_TO_REVIEW, "subtasks_in_review", _review),
+    ):
+        asked = sql.replace(f"INDEXED BY {index}", "") + " AND s.subtask_id = ?"
+        row = connection.execute(asked, (subtask_id,)).fetchone()
+        if row is not None:
+            return replace(read(connection, row), not_before_ms=_not_before(connection, row[0]))
+    return None
+
+
+def _not_before(connection: sqlite3.Connection, subtask_no: int) -> int:
     (not_before_ms,) = connection.execute(
-        "SELECT not_before FROM subtasks WHERE subtask_no = ?", (row[0],)
+        "SELECT not_before FROM subtasks WHERE subtask_no = ?", (subtask_no,)
     ).fetchone()
-    return replace(_ready(connection, row), not_before_ms=not_before_ms)
+    return int(not_before_ms)
 
 
 def next_ready_ms(connection: sqlite3.Connection, now_ms: int) -> int | None:

@@ -304,11 +304,12 @@ class evil_server:  # noqa: N801 - reads as a word at its use
     """Another program's web server on loopback; answers its address and the cookies it was sent."""
 
     def __enter__(self) -> tuple[str, list[str]]:
-        handler = type("Evil", (_Evil,), {"cookies": []})
+        cookies: list[str] = []
+        handler = type("Evil", (_Evil,), {"cookies": cookies})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
-        return f"http://127.0.0.1:{self._server.server_address[1]}/", handler.cookies
+        return f"http://127.0.0.1:{self._server.server_address[1]}/", cookies
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()

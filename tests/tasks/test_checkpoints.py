@@ -30,6 +30,7 @@ from paceline.tasks.model import (
     Review,
     TaskSpec,
 )
+from paceline.tasks.queries_work import unblocked_subtask
 from tests.tasks.entries import Driver, subtask
 
 WRONG = Finding("a.py", 3, "high", "it is wrong")
@@ -149,6 +150,9 @@ def test_a_review_is_an_attempt_by_another(drive: Driver) -> None:
     (waiting,) = queries.ready_subtasks(drive.machine.connection, drive.machine.now_ms)
     assert waiting.reviewed is not None
     assert (waiting.reviewed.node_id, waiting.avoid_tool) == ("n1", "command")
+    unblocked = unblocked_subtask(drive.machine.connection, "a")
+    assert unblocked is not None
+    assert unblocked.reviewed == waiting.reviewed
     ref = drive.allocate("a", node_id="n2", attempt=2)
     assert ready(drive) == [], "it is given out once"
     assert drive.start(ref, node_id="n2") == 1
