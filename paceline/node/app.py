@@ -63,6 +63,7 @@ from paceline.node.state_reader import StateReader
 from paceline.node.stewardship import Stewardship
 from paceline.node.toolbox import Toolbox
 from paceline.node.twins import Life, twin_found
+from paceline.node.upkeep import Upkeep
 from paceline.node.vitals import Heartbeats, Lease, VitalsTable, read_resources
 from paceline.node.web.auth import read_or_make_token
 from paceline.node.web.server import WebServer
@@ -422,6 +423,14 @@ class Node:
             logs=self._workshop.logs,
         )
         self._start(janitor.run(), "janitor")
+        upkeep = Upkeep(
+            node_id=self._network.node_id,
+            blobs=self._workshop.blobs,
+            reader=reader,
+            live_members=self._live_members,
+            ask_held=self._workshop.sharing.ask_held,
+        )
+        self._start(upkeep.run(), "upkeep")
         status = ClusterStatus(
             node_id=self._network.node_id,
             replicas=consensus.loop,

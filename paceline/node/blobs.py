@@ -52,6 +52,9 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 ReadChunk = Callable[[NodeId, str, int, int], Awaitable[bytes]]
 """Asks a node for `limit` bytes of a blob from `offset`. Raises Unavailable or NotFound."""
 
+Find = Callable[[str], Awaitable[Collection[NodeId]]]
+"""Asks all members which of them hold a blob now."""
+
 Replicate = Callable[[BlobRef], Awaitable[Collection[NodeId]]]
 """Has other nodes take a copy, and answers which of them have it."""
 
@@ -67,6 +70,7 @@ class BlobStore:
         budget_bytes: int,
         read_chunk: ReadChunk | None = None,
         replicate: Replicate | None = None,
+        find: Find | None = None,
     ) -> None:
         self._directory = directory
         self._partial = directory / "partial"
@@ -75,6 +79,7 @@ class BlobStore:
         self._budget_bytes = budget_bytes
         self._read_chunk = read_chunk
         self._replicate = replicate
+        self._find = find
         self._used_bytes = sum(file.stat().st_size for file in self._files())
         self._accounting = threading.Lock()
         self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -219,20 +224,38 @@ class BlobStore:
         return path
 
     async def _fetch(self, ref: BlobRef) -> None:
-        holders = [holder for holder in ref.holders if holder != self._node_id]
-        reason = "nobody else holds it"
-        for _ in range(ROUNDS):
-            for holder in tuple(holders):
+        known = [holder for holder in ref.holders if holder != self._node_id]
+        reasons: list[str] = []
+        if await self._fetch_from_any(known, ref, ROUNDS, reasons):
+            return
+        others = await self._others(ref.sha256, known)
+        if await self._fetch_from_any(others, ref, 1, reasons):
+            return
+        reason = reasons[-1] if reasons else "nobody else holds it"
+        raise Unavailable(f"blob {ref.sha256} cannot be fetched; {reason}")
+
+    async def _fetch_from_any(
+        self, holders: list[NodeId], ref: BlobRef, rounds: int, reasons: list[str]
+    ) -> bool:
+        """Answer whether one of them gave it; why each did not is added to the reasons."""
+        left = list(holders)
+        for _ in range(rounds):
+            for holder in tuple(left):
                 try:
                     await self._fetch_from(holder, ref)
                 except CorruptStorage as error:
-                    holders.remove(holder)
-                    reason = f"{holder}: {error}"
+                    left.remove(holder)
+                    reasons.append(f"{holder}: {error}")
                 except (Unavailable, NotFound, ProtocolError) as error:
-                    reason = f"{holder}: {error}"
+                    reasons.append(f"{holder}: {error}")
                 else:
-                    return
-        raise Unavailable(f"blob {ref.sha256} cannot be fetched; {reason}")
+                    return True
+        return False
+
+    async def _others(self, sha256: str, known: Collection[NodeId]) -> list[NodeId]:
+        """Answer who holds it by now: its holders may have gone, and others taken copies."""
+        found = await self._find(sha256) if self._find else ()
+        return [each for each in found if each not in known and each != self._node_id]
 
     async def _fetch_from(self, holder: NodeId, ref: BlobRef) -> None:
         """Have one holder complete it. Raise CorruptStorage if all that it sent is wrong.

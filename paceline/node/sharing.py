@@ -6,7 +6,9 @@ next is sent when it has come: the asker's pace is the flow control.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+import contextlib
+import hashlib
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -24,6 +26,10 @@ from paceline.tasks.model import BlobRef
 
 READ = "blob.read"
 HOLD = "blob.hold"
+HAVE = "blob.have"
+HAVE_LIMIT = 500
+"""So many blobs are asked about in one call."""
+HAVE_TIMEOUT_S = 10.0
 CHUNK_TIMEOUT_S = 15.0
 HOLD_TIMEOUT_S = 600.0
 COPIES = 2
@@ -73,6 +79,7 @@ class Sharing:
         transport.on(Kind.BLOB, self._on_chunk)
         calls.serve(READ, self._serve_read)
         calls.serve(HOLD, self._serve_hold)
+        calls.serve(HAVE, self._serve_have)
 
     def attach(self, blobs: BlobStore) -> None:
         """Take the store, which was built with this object's `read_chunk` and `replicate`."""
@@ -96,9 +103,12 @@ class Sharing:
             del self._waiting[node_id, ticket]
 
     async def replicate(self, ref: BlobRef) -> Collection[NodeId]:
-        """Have others take copies until there are enough; answer who has it besides this node."""
+        """Have others take copies until there are enough; answer who has it besides this node.
+
+        Each blob has an order of its own in which members are asked, so that all get their share.
+        """
         holders: list[NodeId] = []
-        for node_id in sorted(self._live_members()):
+        for node_id in sorted(self._live_members(), key=lambda each: _turn(each, ref.sha256)):
             if len(holders) + 1 >= COPIES:
                 break
             if node_id != self._node_id and await self._ask_to_hold(node_id, ref):
@@ -112,6 +122,28 @@ class Sharing:
             log.warning("a copy was not taken", node_id=node_id, reason=str(error))
             return False
         return True
+
+    async def ask_held(self, node_id: NodeId, wanted: Sequence[str]) -> Collection[str]:
+        """Answer which of these blobs a member holds. Raise Unavailable, ProtocolError."""
+        answer = await self._calls.call(node_id, HAVE, list(wanted), timeout_s=HAVE_TIMEOUT_S)
+        if not isinstance(answer, list):
+            raise ProtocolError("which blobs it holds was not answered by a list")
+        return set(wanted).intersection(each for each in answer if isinstance(each, str))
+
+    async def find(self, sha256: str) -> Collection[NodeId]:
+        """Answer which members that live hold a blob now, whatever is known of it."""
+        found = []
+        for node_id in sorted(self._live_members()):
+            if node_id != self._node_id:
+                with contextlib.suppress(PacelineError):
+                    found += [node_id] if await self.ask_held(node_id, [sha256]) else []
+        return found
+
+    async def _serve_have(self, sender: NodeId, body: Any) -> Any:
+        wanted = from_plain(list[str], body)
+        if len(wanted) > HAVE_LIMIT:
+            raise ProtocolError(f"more than {HAVE_LIMIT} blobs were asked about at once")
+        return await asyncio.to_thread(lambda: [each for each in wanted if self._blobs.has(each)])
 
     async def _serve_read(self, sender: NodeId, body: Any) -> Any:
         request = from_plain(ChunkRequest, body)
@@ -137,3 +169,7 @@ class Sharing:
         future = self._waiting.get((sender, chunk.ticket))
         if future is not None and not future.done():
             future.set_result(chunk.data)
+
+
+def _turn(node_id: NodeId, sha256: str) -> bytes:
+    return hashlib.sha256(f"{sha256} {node_id}".encode()).digest()

@@ -137,7 +137,9 @@ class Workshop:
             budget_bytes=BLOBS_LIMIT_BYTES,
             read_chunk=sharing.read_chunk,
             replicate=sharing.replicate,
+            find=sharing.find,
         )
+        self.sharing = sharing
         sharing.attach(self.blobs)
         self.repositories = Repositories(directory=data_dir.directory("cache"), blobs=self.blobs)
         self.remotes = Remotes(data_dir.directory("remotes"))

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.e2e.cluster import Cluster, Node, attempts, cluster, completed, wait_for
+from paceline.client import Document
+from tests.e2e.cluster import ENDED, Cluster, Node, attempts, cluster, completed, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -133,6 +135,47 @@ subtasks:
     run: 'echo $PACELINE_ATTEMPT > half; while ! test -e {source}/go; do sleep 0.1; done'
   - {{name: after, needs: [slow], tool: command, run: 'test "$(cat half)" = 2; echo x > after'}}
 """
+
+
+LARGE = """
+description: A large artifact
+subtasks:
+  - {name: make, tool: command, run: 'head -c 104857600 /dev/urandom > "$PACELINE_OUTPUT"; \
+sha256sum < "$PACELINE_OUTPUT"'}
+  - {name: r1, needs: [make], tool: command, run: 'sleep 1; sha256sum < "$PACELINE_INPUTS/make"'}
+  - {name: r2, needs: [make], tool: command, run: 'sleep 1; sha256sum < "$PACELINE_INPUTS/make"'}
+  - {name: r3, needs: [make], tool: command, run: 'sleep 1; sha256sum < "$PACELINE_INPUTS/make"'}
+"""
+GROWTH_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+def test_a_large_artifact_goes_through_without_being_in_memory(
+    three: Cluster, tmp_path: Path
+) -> None:
+    """100 MiB made on one node, copied to a second, read on all, taken by a person."""
+    assert all(node.process for node in three.nodes)
+    processes = [psutil.Process(node.process.pid) for node in three.nodes if node.process]
+    before = [each.memory_info().rss for each in processes]
+    growth = 0
+
+    def watched() -> Document | None:
+        nonlocal growth
+        used = [each.memory_info().rss for each in processes]
+        growth = max(growth, *(now - then for now, then in zip(used, before, strict=True)))
+        document = three.nodes[0].task(task_id)
+        return document if document["status"] in ENDED else None
+
+    task_id = three.nodes[0].submit(LARGE)
+    task = wait_for("its end", watched, 120)
+    assert task["status"] == "completed", task
+    assert len({each["node_id"] for each in task["subtasks"][1:]}) == 3
+    logged = three.nodes[1].client.stream(f"tasks/{task_id}/logs")
+    assert len({each["line"] for each in logged}) == 1, "one digest, byte for byte"
+    out = tmp_path / "out"
+    paceline(three.nodes[2], "result", task_id, "make", "--output", str(out), cwd=tmp_path)
+    watched()
+    assert (out / "make").stat().st_size == 100 * 1024 * 1024
+    assert growth < GROWTH_LIMIT_BYTES, f"memory grew by {growth} bytes"
 
 
 def left(node: Node) -> list[Path]:

@@ -246,6 +246,17 @@ def test_nobody_has_it(tmp_path: Path) -> None:
         run(store(tmp_path).fetch(ref("a")))
 
 
+def test_who_holds_it_by_now_is_asked_for_when_those_who_did_are_gone(tmp_path: Path) -> None:
+    holders = Holders({"new": DATA}, away={"old"})
+
+    async def find(sha256: str) -> Collection[str]:
+        return ["old", "new"] if sha256 == SHA256 else []
+
+    blobs = store(tmp_path, read_chunk=holders.read_chunk, find=find)
+    assert run(blobs.fetch(ref("old"))).read_bytes() == DATA
+    assert [node for node, _ in holders.asked][:3] == ["old"] * 3, "who is known goes first"
+
+
 def test_too_large_for_the_budget_is_not_begun(tmp_path: Path) -> None:
     holders = Holders({"a": DATA})
     blobs = store(tmp_path, read_chunk=holders.read_chunk, budget_bytes=MIB)
