@@ -21,7 +21,12 @@ _COMMENT = re.compile(r"(?P<file>[^:]+):(?P<line>\d+):(?P<text>.+)", re.S)
 
 
 @click.command()
-@click.argument("wanted", metavar="[CHECKPOINT]", default="")
+@click.argument(
+    "wanted",
+    metavar="[CHECKPOINT]",
+    default="",
+    shell_complete=options.offers("checkpoints"),
+)
 @options.data_dir
 @options.as_json
 @click.option("--all", "all_", is_flag=True, help="Also those that have been decided.")
@@ -42,7 +47,7 @@ def checkpoints(wanted: str, data_dir: Path, as_json: bool, all_: bool, task: st
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=options.offers("tasks"))
 @options.data_dir
 @options.as_json
 @click.option("--subtask", default="", metavar="NAME", help="Only this one, which waits still.")
@@ -71,7 +76,11 @@ def _words(function: Any) -> Any:
 
 
 @click.command()
-@click.argument("wanted", metavar="CHECKPOINT")
+@click.argument(
+    "wanted",
+    metavar="CHECKPOINT",
+    shell_complete=options.offers("checkpoints"),
+)
 @options.data_dir
 @options.as_json
 @_words
@@ -81,7 +90,11 @@ def accept(wanted: str, data_dir: Path, as_json: bool, **words: Any) -> None:
 
 
 @click.command()
-@click.argument("wanted", metavar="CHECKPOINT")
+@click.argument(
+    "wanted",
+    metavar="CHECKPOINT",
+    shell_complete=options.offers("checkpoints"),
+)
 @options.data_dir
 @options.as_json
 @_words
@@ -91,7 +104,11 @@ def correct(wanted: str, data_dir: Path, as_json: bool, **words: Any) -> None:
 
 
 @click.command()
-@click.argument("wanted", metavar="CHECKPOINT")
+@click.argument(
+    "wanted",
+    metavar="CHECKPOINT",
+    shell_complete=options.offers("checkpoints"),
+)
 @options.data_dir
 @options.as_json
 @_words

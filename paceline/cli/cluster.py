@@ -5,18 +5,8 @@ from pathlib import Path
 import click
 
 from paceline.cli import options
-from paceline.cli.format import (
-    amount,
-    clock,
-    facts,
-    names,
-    node,
-    node_names,
-    print_json,
-    printable,
-    table,
-)
-from paceline.cli.format import status as coloured
+from paceline.cli.dashboard import is_narrow, members, summary, warnings
+from paceline.cli.format import clock, names, node, node_names, print_json, printable, table
 from paceline.client import Client, Document
 
 
@@ -28,11 +18,11 @@ def status(data_dir: Path, as_json: bool) -> None:
     document = Client(data_dir).get("status")
     if as_json:
         return print_json(document)
-    click.echo(_summary(document))
+    click.echo(summary(document))
     click.echo()
-    click.echo(_members(document["members"]))
-    for warning in document["warnings"]:
-        click.secho(f"warning: {printable(warning)}", fg="yellow")
+    click.echo(members(document["members"], brief=is_narrow()))
+    for line in warnings(document):
+        click.echo(line)
     return None
 
 
@@ -44,7 +34,7 @@ def nodes(data_dir: Path, as_json: bool) -> None:
     document = Client(data_dir).get("nodes")
     if as_json:
         return print_json(document)
-    return click.echo(_members(document["nodes"]))
+    return click.echo(members(document["nodes"], brief=is_narrow()))
 
 
 @click.command()
@@ -123,60 +113,6 @@ def web(data_dir: Path, print_url: bool) -> None:
     url = str(Client(data_dir).post("login-links")["url"])
     if print_url or click.launch(url) != 0:
         click.echo(url)
-
-
-def _summary(document: Document) -> str:
-    known = node_names(document["members"])
-    me, leader = document["node_id"], document.get("leader_id")
-    return facts(
-        (
-            ("node", f"{node(me, known)} ({me}), {coloured(document['role'])}"),
-            ("leader", f"{node(leader, known)} ({leader})" if leader else "none known"),
-            ("cluster", printable(document["cluster_id"])),
-            ("quorum", _quorum(document)),
-            ("log", _log(document)),
-            ("tasks", _counts(document["tasks"])),
-        )
-    )
-
-
-def _log(document: Document) -> str:
-    term, commit, applied = (document[key] for key in ("term", "commit_index", "applied_index"))
-    return f"term {term}, commit index {commit}, applied {applied}"
-
-
-def _quorum(document: Document) -> str:
-    voters, spare = amount(document["voters"]), document["failures_tolerated"]
-    if not document["quorum"]:
-        return click.style("none", fg="red")
-    return f"{voters} voter{'s' * (voters != 1)}, survives {spare} failure{'s' * (spare != 1)}"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    said = [f"{number} {coloured(name)}" for name, number in counts.items() if number]
-    return ", ".join(said) or "none"
-
-
-def _members(members: list[Document]) -> str:
-    rows = (
-        (
-            m["name"],
-            m["node_id"],
-            _state(m),
-            coloured(m["role"]),
-            "yes" if m.get("trusted") else "",
-            f"{amount(m['running'])}/{m['slots']}",
-            m["address"],
-            names(m["tools"]),
-        )
-        for m in members
-    )
-    return table(("NAME", "ID", "STATUS", "ROLE", "TRUSTED", "RUNNING", "ADDRESS", "TOOLS"), rows)
-
-
-def _state(member: Document) -> str:
-    since = member.get("missing_since")
-    return coloured(member["status"]) + (f" since {clock(since)}" if since else "")
 
 
 def _health(tool: Document) -> str:

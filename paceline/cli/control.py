@@ -10,8 +10,8 @@ from paceline.client import Client, Document, segment
 
 
 @click.command()
-@click.argument("task")
-@click.argument("subtask", default="")
+@click.argument("task", shell_complete=options.offers("tasks"))
+@click.argument("subtask", default="", shell_complete=options.offers("subtasks"))
 @click.option("--reason", default="", metavar="TEXT", help="Shown with the task.")
 @options.data_dir
 @options.as_json
@@ -25,7 +25,7 @@ def cancel(task: str, subtask: str, reason: str, data_dir: Path, as_json: bool) 
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=options.offers("tasks"))
 @options.data_dir
 @options.as_json
 def pause(task: str, data_dir: Path, as_json: bool) -> None:
@@ -34,7 +34,7 @@ def pause(task: str, data_dir: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=options.offers("tasks"))
 @options.data_dir
 @options.as_json
 def resume(task: str, data_dir: Path, as_json: bool) -> None:
@@ -43,7 +43,7 @@ def resume(task: str, data_dir: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=options.offers("tasks"))
 @click.option("--priority", type=click.IntRange(0, 100), help="Higher goes first.")
 @click.option(
     "--deadline",
@@ -73,8 +73,8 @@ def seconds_or_time(text: str) -> float | str:
 
 
 @click.command()
-@click.argument("task")
-@click.argument("subtask", default="")
+@click.argument("task", shell_complete=options.offers("tasks"))
+@click.argument("subtask", default="", shell_complete=options.offers("subtasks"))
 @options.data_dir
 @options.as_json
 def retry(task: str, subtask: str, data_dir: Path, as_json: bool) -> None:

@@ -11,8 +11,8 @@ from paceline.client import Client, Document, segment
 
 
 @click.command()
-@click.argument("task")
-@click.argument("subtask", default="")
+@click.argument("task", shell_complete=options.offers("tasks"))
+@click.argument("subtask", default="", shell_complete=options.offers("subtasks"))
 @options.data_dir
 @options.as_json
 @click.pass_context

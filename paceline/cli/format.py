@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from paceline.cli.columns import lines, terminal_width
 from paceline.ids import short
 
 _COLOURS = {
@@ -60,24 +61,9 @@ def heading(text: str) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Answer rows in aligned columns; an empty one has its heads only."""
+    """Answer rows in aligned columns, cut to the terminal's width; an empty one has heads only."""
     cells = [[cell if isinstance(cell, str) else printable(cell) for cell in row] for row in rows]
-    plain = [list(heads), *cells]
-    widths = [max(_width(row[column]) for row in plain) for column in range(len(heads))]
-    lines = [_line([heading(head) for head in heads], widths)]
-    lines += [_line(row, widths) for row in cells]
-    return "\n".join(lines)
-
-
-def _width(cell: str) -> int:
-    return len(click.unstyle(cell))
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [
-        cell + " " * (width - _width(cell)) for cell, width in zip(cells, widths, strict=True)
-    ]
-    return "  ".join(padded).rstrip()
+    return "\n".join(lines([[heading(head) for head in heads], *cells], terminal_width()))
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

@@ -11,6 +11,8 @@ from typing import Any, NoReturn, cast
 import click
 
 from paceline.cli import failures
+from paceline.cli.spinner import Spinner
+from paceline.client import Client
 from paceline.errors import PacelineError
 
 INTERRUPTED = 130
@@ -64,6 +66,7 @@ class Root(LazyGroup):
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         _prepare_output()
+        Client.waits = Spinner
         if os.environ.get("NO_COLOR"):
             extra.setdefault("color", False)
         try:

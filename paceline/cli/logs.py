@@ -20,8 +20,8 @@ as_lines = click.option(
 
 
 @click.command()
-@click.argument("task")
-@click.argument("subtask", default="")
+@click.argument("task", shell_complete=options.offers("tasks"))
+@click.argument("subtask", default="", shell_complete=options.offers("subtasks"))
 @following
 @click.option("--attempt", type=click.IntRange(1), help="Only this attempt.")
 @as_lines

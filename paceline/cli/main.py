@@ -12,6 +12,7 @@ from paceline.cli.group import LazyGroup, Root
 COMMANDS = {
     "node": "paceline.cli.main:node",
     "status": "paceline.cli.cluster:status",
+    "top": "paceline.cli.top:top",
     "nodes": "paceline.cli.cluster:nodes",
     "submit": "paceline.cli.submit:submit",
     "tasks": "paceline.cli.show:tasks",
@@ -26,6 +27,7 @@ COMMANDS = {
     "retry": "paceline.cli.control:retry",
     "checkpoints": "paceline.cli.checkpoints:checkpoints",
     "checkpoint": "paceline.cli.checkpoints:checkpoint",
+    "review": "paceline.cli.review:review",
     "accept": "paceline.cli.checkpoints:accept",
     "correct": "paceline.cli.checkpoints:correct",
     "reject": "paceline.cli.checkpoints:reject",
@@ -47,6 +49,8 @@ COMMANDS = {
     "config": "paceline.cli.main:config",
     "evaluate": "paceline.cli.evaluate:evaluate",
     "doctor": "paceline.cli.doctor:doctor",
+    "completion": "paceline.cli.shell:completion",
+    "man": "paceline.cli.shell:man",
     "demo": "paceline.cli.demo:demo",
 }
 TOKEN_COMMANDS = {

@@ -17,7 +17,7 @@ GONE_S = 30.0
 
 
 @click.command()
-@click.argument("node", required=False)
+@click.argument("node", required=False, shell_complete=options.offers("nodes"))
 @click.option("--off", is_flag=True, help="Give it work again.")
 @click.option(
     "--timeout",
@@ -82,7 +82,7 @@ def leave(ctx: click.Context, timeout_s: float, data_dir: Path, as_json: bool) -
 
 
 @click.command()
-@click.argument("node")
+@click.argument("node", shell_complete=options.offers("nodes"))
 @click.option("--reason", default="", metavar="TEXT", help="Shown among the events.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.data_dir
@@ -106,7 +106,7 @@ def revoke(node: str, reason: str, yes: bool, data_dir: Path, as_json: bool) -> 
 
 
 @click.command()
-@click.argument("node")
+@click.argument("node", shell_complete=options.offers("nodes"))
 @options.data_dir
 @options.as_json
 def trust(node: str, data_dir: Path, as_json: bool) -> None:
@@ -115,7 +115,7 @@ def trust(node: str, data_dir: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("node")
+@click.argument("node", shell_complete=options.offers("nodes"))
 @options.data_dir
 @options.as_json
 def untrust(node: str, data_dir: Path, as_json: bool) -> None:

@@ -34,7 +34,7 @@ def usage(data_dir: Path, as_json: bool, by: str, since: str | None) -> None:
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=options.offers("tasks"))
 @click.argument("usd", metavar="USD|none")
 @options.data_dir
 @options.as_json

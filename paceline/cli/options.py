@@ -27,6 +27,17 @@ def data_dir(function: F) -> F:
     )(function)
 
 
+def offers(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """Answer what completes an argument with what the node knows of a kind; see `complete`."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from paceline.cli.complete import offered  # noqa: PLC0415 - only a shell asks
+
+        return offered(kind, ctx, incomplete)
+
+    return complete
+
+
 def as_json(function: F) -> F:
     """Add `--json`: one document on standard output and nothing else."""
     return click.option(

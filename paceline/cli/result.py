@@ -23,8 +23,8 @@ LISTED = 30
 
 
 @click.command()
-@click.argument("task")
-@click.argument("subtask", default="")
+@click.argument("task", shell_complete=options.offers("tasks"))
+@click.argument("subtask", default="", shell_complete=options.offers("subtasks"))
 @click.option("--branch", metavar="NAME", help="Fetch the commits into this local branch.")
 @click.option(
     "--patch",

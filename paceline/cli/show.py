@@ -79,7 +79,7 @@ def tasks(
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=options.offers("tasks"))
 @options.data_dir
 @options.as_json
 def show(task: str, data_dir: Path, as_json: bool) -> None:

@@ -25,7 +25,13 @@ _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 
 @click.command()
 @click.argument("work", required=False, metavar="[DESCRIPTION | PLAN_FILE]")
-@click.option("--type", "type_", metavar="TEMPLATE", help="See `paceline templates`.")
+@click.option(
+    "--type",
+    "type_",
+    metavar="TEMPLATE",
+    shell_complete=options.offers("templates"),
+    help="See `paceline templates`.",
+)
 @click.option("--plan", metavar="FILE", help="A plan file (.yaml, .yml, .toml); - = stdin.")
 @click.option(
     "--format", "format_", type=click.Choice(["yaml", "toml"]), help="Where the name does not say."
@@ -38,7 +44,14 @@ _FORMATS = {".yaml": "yaml", ".yml": "yaml", ".toml": "toml"}
 @click.option("--idempotency-key", metavar="KEY", help="The same key is accepted only once.")
 @click.option("--privacy", type=click.Choice([p.value for p in Privacy]))
 @click.option("--checkpoints", type=click.Choice([c.value for c in CheckpointFrequency]))
-@click.option("--tool", "tools", multiple=True, metavar="TOOL", help="Preferred; repeatable.")
+@click.option(
+    "--tool",
+    "tools",
+    multiple=True,
+    metavar="TOOL",
+    shell_complete=options.offers("tools"),
+    help="Preferred; repeatable.",
+)
 @click.option("--priority", type=click.IntRange(0, 100), help="Higher goes first (default 50).")
 @click.option(
     "--permission",

@@ -14,7 +14,7 @@ from paceline.client import Client, Document
 
 
 @click.command()
-@click.argument("task")
+@click.argument("task", shell_complete=options.offers("tasks"))
 @options.timeout
 @options.data_dir
 @options.as_json
@@ -38,9 +38,9 @@ def follow(client: Client, task_id: str, timeout_s: float | None = None) -> Docu
     stages = client.changes(task_id, timeout_s)
     if not sys.stdout.isatty():
         return _lines(stages, known)
-    from paceline.cli.live import show_live  # noqa: PLC0415 - rich takes 60 ms to import
+    from paceline.cli.live import LogTail, show_live  # noqa: PLC0415 - rich takes 60 ms to import
 
-    task = show_live(stages, known)
+    task = show_live(stages, known, LogTail(client, task_id))
     click.echo(describe(task, known))
     return task
 

@@ -7,7 +7,8 @@ that it raised there, the others say that no node answers.
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -24,6 +25,9 @@ Document = dict[str, Any]
 
 class Link:
     """Speaks to the one node that runs with this data directory; one connection per call."""
+
+    waits: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Entered around every exchange: the command line shows there that it waits."""
 
     def __init__(self, data_dir: Path, timeout_s: float = TIMEOUT_S) -> None:
         self.data_dir = data_dir
@@ -77,7 +81,7 @@ class Link:
     def _exchange(self, method: str, target: str, body: bytes | None) -> Document:
         connection = self._connect(self._timeout_s)
         try:
-            with _translated(method, self.data_dir):
+            with type(self).waits(), _translated(method, self.data_dir):
                 response = _checked(self._send(connection, method, target, body))
                 return _document(response.read(ANSWER_LIMIT_BYTES + 1))
         finally:

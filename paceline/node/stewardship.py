@@ -22,6 +22,7 @@ from paceline.node.token import new_token
 from paceline.node.web.ports import Document
 from paceline.tasks import queries, queries_members
 from paceline.tasks.commands import SetWorkerStatus, TrustMember
+from paceline.tasks.draft import did_you_mean
 from paceline.tasks.model import MemberStatus, WorkerStatus
 
 CHECK_TIMEOUT_S: Final = 10.0
@@ -188,7 +189,8 @@ class Stewardship:
         found = [node_id for node_id, name in names.items() if name == wanted]
         found = found or [node_id for node_id in names if node_id.startswith(wanted)]
         if not found:
-            raise NotFound(f"no node {wanted!r}; `paceline nodes` lists them")
+            near = did_you_mean(wanted, filter(None, names.values()))
+            raise NotFound(f"no node {wanted!r}{near or '; `paceline nodes` lists them'}")
         if len(found) > 1:
             raise InputError(f"{wanted!r} is ambiguous: {', '.join(sorted(found))}; give the id")
         return found[0]

@@ -23,6 +23,7 @@ from paceline.tasks.documents import (
     task_document,
     worker_document,
 )
+from paceline.tasks.draft import did_you_mean
 from paceline.tasks.model import TaskStatus
 from paceline.tasks.queries_quality import checkpoints_of
 from paceline.tasks.queries_work import (
@@ -255,9 +256,11 @@ def resolve_subtask_id(connection: sqlite3.Connection, task_id: str, wanted: str
     for subtask_id, name in found:
         if wanted in (subtask_id, name):
             return str(subtask_id)
-    return _the_one(
-        [each for each, _ in found if wanted and each.startswith(wanted)], wanted, "subtask"
-    )
+    begun = [each for each, _ in found if wanted and each.startswith(wanted)]
+    if not begun:
+        near = did_you_mean(wanted, [name for _, name in found])
+        raise NotFound(f"the task has no subtask {wanted}{near}")
+    return _the_one(begun, wanted, "subtask")
 
 
 def _the_one(found: list[str], wanted: str, kind: str) -> str:

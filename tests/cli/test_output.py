@@ -21,6 +21,7 @@ def task(node: Node) -> None:
 
 READING: Sequence[tuple[list[str], str]] = (
     (["status"], "members"),
+    (["top"], "running"),
     (["nodes"], "nodes"),
     (["tasks"], "tasks"),
     (["show", "1111"], "subtasks"),

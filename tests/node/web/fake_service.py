@@ -346,6 +346,9 @@ class FakeService:
     results: FakeResults = field(default_factory=FakeResults)
     steward: FakeSteward = field(default_factory=FakeSteward)
     deciding: FakeDeciding = field(default_factory=FakeDeciding)
+    task_counts: dict[str, int] = field(default_factory=dict)
+    delay_s: float = 0.0
+    """How long the status takes."""
     ready: bool = True
     quorum: bool = True
     lines: list[str] = field(default_factory=lambda: ["one", "two", "drei ✓"])
@@ -363,6 +366,7 @@ class FakeService:
 
     async def status(self) -> Document:
         self._fail()
+        await asyncio.sleep(self.delay_s)
         return {
             "cluster_id": "c1",
             "node_id": NODE_ID,
@@ -376,7 +380,7 @@ class FakeService:
             "learners": [],
             "failures_tolerated": 0,
             "members": await self.nodes(),
-            "tasks": {"completed": len(self.documents)},
+            "tasks": {"completed": len(self.documents), **self.task_counts},
             "warnings": ["two voters: both must be up"],
         }
 
@@ -402,7 +406,21 @@ class FakeService:
 
     async def running(self) -> list[Document]:
         self._fail()
-        return [{"task_id": "t1", "task": "words", "name": "build", "node_id": NODE_ID}]
+        return [
+            {
+                "task_id": "t1",
+                "task": "words",
+                "subtask_id": "s1",
+                "name": "build",
+                "attempt": 1,
+                "token": 7,
+                "tool": "command",
+                "node_id": NODE_ID,
+                "status": "running",
+                "allocated_at": "2023-11-14T22:13:20.000Z",
+                "started_at": None,
+            }
+        ]
 
     async def settings(self) -> Document:
         self._fail()
