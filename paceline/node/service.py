@@ -6,6 +6,7 @@ loop never waits for it.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
