@@ -15,6 +15,7 @@ import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -43,6 +44,8 @@ from paceline.node.doctor.mesh import Mesh
 from paceline.node.explaining import Explaining
 from paceline.node.exposition import Exposition, Sources
 from paceline.node.founding import Settled
+from paceline.node.guest_work import GuestWork
+from paceline.node.guests import Guests
 from paceline.node.inspection import Inspection
 from paceline.node.janitor import Janitor
 from paceline.node.log_feed import LogFeed
@@ -67,9 +70,9 @@ from paceline.node.upkeep import Upkeep
 from paceline.node.vitals import Heartbeats, Lease, VitalsTable, read_resources
 from paceline.node.web.auth import read_or_make_token
 from paceline.node.web.server import WebServer
-from paceline.node.workshop import Workshop
+from paceline.node.workshop import Workshop, read_work
 from paceline.settings import NodeSettings
-from paceline.tasks import queries_members
+from paceline.tasks import queries_external, queries_members
 from paceline.tasks.commands import NEWEST_LEVEL
 from paceline.tasks.effects import Change
 from paceline.tasks.model import Resources, Vitals
@@ -261,6 +264,7 @@ class Node:
             progress=consensus.progress,
             clock=self._clock,
             level_for=self._level.require,
+            via=self._via,
             meter=self._meters.proposal,
         )
         self._start(self._watched(consensus.loop.run()), "consensus")
@@ -335,7 +339,10 @@ class Node:
             members=lambda: tuple(self._network.members.ids),
             leading_term=self._leading_term,
             on_beat=lambda node_id: self._coordinator.beat(),
+            guests=self._guest_vitals,
+            via=self._via,
         )
+        self._guests = self._make_guests(lease)
         self._worker, outbox = await self._workshop.open_worker(
             consensus=self._consensus,
             proposals=self._proposals,
@@ -356,6 +363,7 @@ class Node:
         self._heed_revocation()
         self._consensus.progress.listen(lambda changes: self._coordinator.wake())
         self._consensus.progress.listen(lambda changes: self._worker.wake())
+        self._consensus.progress.listen(lambda changes: self._guests.wake())
         watch = DeathWatch(transport=self._network.transport, on_death=self._died)
         connection = self._consensus.machine.connection
         self._pilot = Autopilot(
@@ -370,6 +378,7 @@ class Node:
         self._start(self._heartbeats.run(), "heartbeats")
         self._start(self._coordinator.run(), "coordinator")
         self._start(self._watched(self._worker.run()), "worker")
+        self._start(self._guests.run(), "external workers")
         self._start(self._registration.run(), "registration")
         self._start(self._workshop.watch_tools(self._registration.wake), "tools")
         self._start(watch.run(), "death watch")
@@ -395,6 +404,35 @@ class Node:
 
         consensus.progress.listen(look)
         self._start(notifier.run(), "notifications")
+
+    def _make_guests(self, lease: Lease) -> Guests:
+        connection, workshop = self._consensus.machine.connection, self._workshop
+        work = GuestWork(
+            connection=connection,
+            proposals=self._proposals,
+            read_work=partial(read_work, connection),
+            logs=workshop.logs,
+            blobs=workshop.blobs,
+            redactor=workshop.redactor,
+            clock=self._clock,
+            on_change=self._heartbeats.hurry,
+        )
+        return Guests(
+            node_id=self._network.node_id,
+            connection=connection,
+            work=work,
+            redactor=workshop.redactor,
+            lease=lease,
+            clock=self._clock,
+            applied_index=lambda: self._consensus.progress.index,
+            on_change=self._heartbeats.hurry,
+        )
+
+    def _guest_vitals(self) -> list[Vitals]:
+        return self._guests.vitals()
+
+    def _via(self, worker_id: str) -> str:
+        return queries_external.via_of(self._consensus.machine.connection, worker_id)
 
     def _make_planning(self) -> Planning:
         settings = self._settings
@@ -455,6 +493,7 @@ class Node:
                 connection=consensus.machine.connection,
                 progress=consensus.progress,
             ),
+            guests=self._guests,
             results=Results(
                 directory=data_dir.directory("results"),
                 connection=consensus.machine.connection,

@@ -20,7 +20,7 @@ from paceline.node.calls import Calls
 from paceline.node.logs import LogKey, LogLine, LogPage, LogStore
 from paceline.node.progress import AppliedProgress
 from paceline.node.web.ports import Document, LogQuery
-from paceline.tasks import queries
+from paceline.tasks import queries, queries_external
 
 READ = "log.read"
 PAGE_LINES = 500
@@ -204,10 +204,12 @@ class LogFeed:
     # --- pages ------------------------------------------------------------------------------------
 
     async def _page(self, source: Source, after: int, *, wait: bool) -> LogPage:
-        if source.node_id == self._node_id:
+        # What an external worker says lies on the node that speaks for it.
+        node_id = queries_external.via_of(self._connection, source.node_id) or source.node_id
+        if node_id == self._node_id:
             return await self._own_page(source.key, after, wait=wait)
         plain = await self._calls.call(
-            source.node_id,
+            node_id,
             READ,
             to_plain(PageRequest(source.key, after, wait)),
             timeout_s=READ_TIMEOUT_S,

@@ -12,6 +12,7 @@ from paceline.tasks import queries, queries_quality, queries_usage
 from paceline.tasks.model import ResultStatus
 from paceline.tasks.peer_review import reviewers
 from paceline.tasks.queries_time import drain_limits, times_up
+from paceline.tasks.queries_external import external_ids
 from paceline.tasks.queries_work import ActiveAttempt as StoredAttempt
 from paceline.tasks.queries_work import ReadySubtask as StoredSubtask
 from paceline.tasks.queries_workers import RegisteredWorker, registered_workers
@@ -119,6 +120,7 @@ class Planning:
         for each in throttles(self._connection, now_ms):
             resting[each.node_id][each.tool] = each
         spent = queries_usage.spent_today(self._connection, now_ms)
+        external = external_ids(self._connection)
         leading_ms = self._clock.monotonic_ms() - leading_since_ms
         drains = drain_limits(self._connection)
         for worker in registered_workers(self._connection):
@@ -137,6 +139,7 @@ class Planning:
                 silent_ms=leading_ms if silent_ms is None else min(silent_ms, leading_ms),
                 dead=heard.dead if heard else False,
                 restart_index=heard.restart_index if heard else 0,
+                external=node_id in external,
                 throttled=resting.get(node_id, {}),
                 money=_money(worker, spent.get(node_id, 0.0)),
                 drain_until_ms=drains.get(node_id),

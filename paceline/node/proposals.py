@@ -24,7 +24,7 @@ from paceline.errors import (
     Unavailable,
 )
 from paceline.ids import NodeId
-from paceline.node.authority import require_own_name
+from paceline.node.authority import nobody, require_own_name
 from paceline.node.calls import Calls
 from paceline.node.meters import ProposalMeter, unmetered
 from paceline.node.progress import AppliedProgress
@@ -77,8 +77,13 @@ class Proposals:
         clock: Clock,
         level_for: Callable[[Command], int],
         meter: ProposalMeter = unmetered,
+        via: Callable[[str], str] = nobody,
     ) -> None:
-        """Wire it: `level_for` answers a command's format level; raises Conflict for a new one."""
+        """Wire it: `level_for` answers a command's format level; raises Conflict for a new one.
+
+        `via` answers the member that speaks for an external worker.
+        """
+        self._via = via
         self._node_id = node_id
         self._replicas = replica_loop
         self._calls = calls
@@ -172,7 +177,7 @@ class Proposals:
             raise NotLeader(self._replicas.status.leader_id or None)
         forwarded = from_plain(Forwarded, body)
         command = COMMANDS.from_plain(forwarded.command)
-        require_own_name(command, sender)
+        require_own_name(command, sender, self._via)
         request = Request(forwarded.request_id, forwarded.basis, command)
         return to_plain(await self._decide(sender, request))
 

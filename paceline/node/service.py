@@ -22,6 +22,7 @@ from paceline.node.cluster_status import ClusterStatus
 from paceline.node.deciding import Deciding
 from paceline.node.explaining import Explaining
 from paceline.node.exposition import Exposition
+from paceline.node.guests import Guests
 from paceline.node.inspection import Inspection
 from paceline.node.log_feed import LogFeed
 from paceline.node.previewing import preview
@@ -82,6 +83,7 @@ class Service:
         backups: Backups,
         results: Results,
         templates: Path,
+        guests: Guests,
         exposition: Exposition,
         settings: Callable[[], Document],
         on_stop: Callable[[], None],
@@ -104,6 +106,7 @@ class Service:
         self._backups = backups
         self.results = results
         self._templates = TemplateFiles(templates, self._known_tools)
+        self.guests = guests
         self._exposition = exposition
         self._settings = settings
         self._on_stop = on_stop

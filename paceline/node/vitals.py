@@ -11,7 +11,7 @@ knowing all. Vitals never enter the log. Two judgements rest on them:
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -19,6 +19,7 @@ import psutil
 from paceline.clock import Clock
 from paceline.codec import decode, encode
 from paceline.ids import NodeId
+from paceline.node.authority import nobody
 from paceline.node.transport import Transport
 from paceline.node.wire import Kind
 from paceline.tasks.model import Resources, Vitals
@@ -151,8 +152,16 @@ class Heartbeats:
         members: Callable[[], tuple[NodeId, ...]],
         leading_term: Callable[[], int],
         on_beat: Callable[[NodeId], None],
+        guests: Callable[[], Sequence[Vitals]] = tuple,
+        via: Callable[[str], str] = nobody,
     ) -> None:
-        """`own_vitals(sequence)` reads this node; `leading_term()` is 0 unless this node leads."""
+        """`own_vitals(sequence)` reads this node; `leading_term()` is 0 unless this node leads.
+
+        `guests()` reads the external workers that this node speaks for, and `via` answers who
+        speaks for one.
+        """
+        self._guests = guests
+        self._via = via
         self._node_id = node_id
         self._transport = transport
         self._table = table
@@ -191,15 +200,21 @@ class Heartbeats:
         if self._leading_term():
             self._lease.renew(now_ms)
         self._on_beat(self._node_id)
-        body = encode(Beat(vitals, now_ms))
+        self._send(Beat(vitals, now_ms))
+        for guest in self._guests():
+            self._table.note(guest)
+            self._send(Beat(guest, now_ms))
+
+    def _send(self, beat: Beat) -> None:
+        body = encode(beat)
         for member in self._members():
             if member != self._node_id:
                 self._transport.send(member, Kind.VITALS, body)
 
     def _on_vitals(self, sender: NodeId, body: bytes) -> None:
         beat = decode(Beat, body)
-        if beat.vitals.node_id != sender:
-            return  # nobody speaks for another
+        if beat.vitals.node_id != sender and self._via(beat.vitals.node_id) != sender:
+            return  # nobody speaks for another, but for a worker that is no node
         self._table.note(beat.vitals)
         if term := self._leading_term():
             reply = encode(BeatReply(beat.sent_ms, term))

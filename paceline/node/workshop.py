@@ -52,6 +52,7 @@ from paceline.tasks.queries_quality import briefing
 from paceline.tasks.queries_results import NamedChange, starting_points
 from paceline.tools.environment import DEFAULT_PATH
 from paceline.tools.isolation import Kind, probe
+from paceline.tasks.queries_work import ActiveAttempt
 from paceline.tools.registry import Registry
 
 BLOBS_LIMIT_BYTES = 20 * 1024**3
@@ -76,7 +77,7 @@ def read_tools_config(path: Path) -> dict[str, dict[str, Any]]:
     return config
 
 
-def _work(connection: sqlite3.Connection, given: Assignment) -> Work:
+def read_work(connection: sqlite3.Connection, given: Assignment | ActiveAttempt) -> Work:
     """Read all that an attempt is to know."""
     subtask_id = given.ref.subtask_id
     task = queries.task_spec(connection, given.task_id)
@@ -228,7 +229,7 @@ class Workshop:
             ]
 
         async def run(given: Assignment, stop: asyncio.Event) -> Outcome:
-            work = _work(connection, given)
+            work = read_work(connection, given)
             # Every line that is logged on the way, here and in the tools, says what it is about.
             with bound_contextvars(
                 task_id=given.task_id,

@@ -54,6 +54,8 @@ class Requirements:
     session_on: str = ""
     """The node that has a session to go on with."""
     not_labels: tuple[tuple[str, str], ...] = ()
+    repository: bool = False
+    """It begins with the files of a repository."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ def requirements(subtask: ReadySubtask) -> Requirements:
         failed_nodes=subtask.failed_nodes,
         avoid_tool=subtask.avoid_tool,
         avoid_node=subtask.avoid_node,
+        repository=bool(subtask.commit),
         session_on=subtask.session_on,
         not_labels=tuple(sorted(subtask.not_labels.items())) if subtask.not_labels else (),
     )
@@ -136,6 +139,7 @@ class Candidate:
             or tool_reason
             or _distrust(worker, wanted)
             or _label_mismatch(worker, wanted)
+            or _beyond_external(worker, wanted)
         )
         self.passing_reason = _fullness(worker, settings.thresholds)
 
@@ -348,6 +352,15 @@ def _label_mismatch(worker: WorkerView, wanted: Requirements) -> str:
         if here.get(key) != value:
             has = f"is {here[key]}" if key in here else "is not set"
             return f"label {key} must be {value}, and here {has}"
+    return ""
+
+
+def _beyond_external(worker: WorkerView, wanted: Requirements) -> str:
+    """Answer what a worker that is no node lacks: it is told words, and gives back words."""
+    if worker.external and wanted.repository:
+        return "an external worker has no copy of the repository"
+    if worker.external and wanted.avoid_node:
+        return "an external worker reviews nobody's work"
     return ""
 
 

@@ -26,7 +26,7 @@ def register_worker(effects: Effects, command: RegisterWorker) -> bool:
 
     Raise Conflict for a node that was revoked or has left.
     """
-    _require_not_gone(effects, command.node_id)
+    require_not_gone(effects, command.node_id)
     told = _described(command)
     row = effects.db.execute(
         "SELECT status, machine_name, address, slots, version, labels, system_info,"
@@ -86,6 +86,7 @@ def drop_worker(effects: Effects, node_id: str, reason: str) -> bool:
     """Forget a worker; what it holds is lost for `reason`. Answer whether there was one."""
     for held in active_attempts_of(effects, node_id):
         give_up(effects, held, reason)
+    effects.db.execute("DELETE FROM external_workers WHERE worker_id = ?", (node_id,))
     gone = effects.db.execute("DELETE FROM workers WHERE worker_id = ?", (node_id,))
     if gone.rowcount == 0:
         return False
@@ -94,7 +95,7 @@ def drop_worker(effects: Effects, node_id: str, reason: str) -> bool:
     return True
 
 
-def _require_not_gone(effects: Effects, node_id: str) -> None:
+def require_not_gone(effects: Effects, node_id: str) -> None:
     """Refuse a node that introduces itself once more on its way out: it must not come back."""
     row = effects.db.execute("SELECT status FROM members WHERE node_id = ?", (node_id,)).fetchone()
     if row is not None and row[0] != MemberStatus.MEMBER:

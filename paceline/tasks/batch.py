@@ -23,6 +23,7 @@ from paceline.tasks.apply_attempts import (
 from paceline.tasks.apply_budget import change_budget
 from paceline.tasks.apply_checkpoints import open_checkpoint, resolve_checkpoint
 from paceline.tasks.apply_control import cancel_subtask, change_task, end_overdue
+from paceline.tasks.apply_external import attach_worker
 from paceline.tasks.apply_members import (
     admit_member,
     found_cluster,
@@ -70,6 +71,7 @@ HANDLERS: Final[Mapping[type[Command], Callable[[Effects, Any], Any]]] = {
     commands.ChangeTask: change_task,
     commands.EndOverdue: end_overdue,
     commands.SetBudget: change_budget,
+    commands.AttachWorker: attach_worker,
     commands.OpenCheckpoint: open_checkpoint,
     commands.ResolveCheckpoint: resolve_checkpoint,
 }

@@ -310,6 +310,23 @@ class ResolveCheckpoint(Command):
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AttachWorker(Command):
+    """A worker that is no node has come to the node `via`, which speaks for it from now on.
+
+    Result: the index of this entry, by which its later comings are told from earlier ones.
+    """
+
+    worker_id: str
+    via: str
+    machine_id: str
+    name: str
+    slots: int
+    tools: tuple[ToolState, ...]
+    system_info: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+
+
 COMMANDS: Union_[Command] = Union_(
     {
         1: SubmitTask,
@@ -335,6 +352,7 @@ COMMANDS: Union_[Command] = Union_(
         30: OpenCheckpoint,
         31: ResolveCheckpoint,
         50: SetBudget,
+        60: AttachWorker,
     }
 )
 """The closed family; tags never change meaning."""

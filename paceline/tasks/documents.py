@@ -155,9 +155,14 @@ def review_document(row: Document) -> Document:
 
 
 def worker_document(row: Document, running: Sequence[Document]) -> Document:
-    """Answer a worker as it was registered and judged; `running` is what it has in its hands."""
+    """Answer a worker as it was registered and judged; `running` is what it has in its hands.
+
+    `via` is the node that speaks for it, where it is no node itself.
+    """
     return {
         "node_id": row["worker_id"],
+        "via": row["via"],
+        "machine_id": row["machine_id"],
         "name": row["machine_name"],
         "address": row["address"],
         "status": row["status"],

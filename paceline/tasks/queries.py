@@ -159,7 +159,12 @@ def workers(connection: sqlite3.Connection) -> list[Document]:
                 "status": attempt.status.value,
             }
         )
-    found = rows(connection, "SELECT * FROM workers ORDER BY machine_name, worker_id")
+    found = rows(
+        connection,
+        "SELECT w.*, coalesce(e.via, '') AS via FROM workers w"
+        " LEFT JOIN external_workers e ON e.worker_id = w.worker_id"
+        " ORDER BY w.machine_name, w.worker_id",
+    )
     return [worker_document(row, running[row["worker_id"]]) for row in found]
 
 

@@ -310,6 +310,15 @@ CREATE INDEX subtasks_start_limited ON subtasks (subtask_no)
 may be ready without being given out. `drain_until`: when a node that drains gives back what it
 still has."""
 
+_EXTERNAL: Final = """
+CREATE TABLE external_workers (
+    worker_id TEXT PRIMARY KEY,
+    via TEXT NOT NULL,
+    attached_index INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+"""Workers that are no nodes: which node speaks for each, and since which entry of the log."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _TABLES + _INDEXES,
     _MEMBERSHIP,
@@ -317,6 +326,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     _MONEY,
     _QUALITY,
     _CONTROL,
+    _EXTERNAL,
 )
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""

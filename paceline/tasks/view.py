@@ -77,6 +77,8 @@ class WorkerView:
     silent_ms: int = 0
     dead: bool = False
     restart_index: int = 0
+    external: bool = False
+    """It is no node: it has no repository's data, and never looks at another's work."""
     throttled: Mapping[str, Throttle] = field(default_factory=dict)
     money: str = ""
     drain_until_ms: int | None = None

@@ -22,7 +22,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from paceline.errors import StorageError
 from paceline.node.data_dir import write_atomically
@@ -107,7 +107,7 @@ class Guard:
         """Answer the name of the session cookie."""
         return f"paceline_{self.port}"
 
-    def check_place(self, request: Request) -> None:
+    def check_place(self, request: HTTPConnection) -> None:
         """Refuse a foreign Host (421) or Origin (403)."""
         hosts = request.headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
@@ -122,19 +122,22 @@ class Guard:
         A session by itself opens reading. To change something, a page must also send its action key
         (403), from our own origin, which browsers name with every such request.
         """
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and _same(given.strip(), self._token):
+        if self._has_bearer(request):
             return
         if not bearer_only and self.has_session(request):
             if request.method not in _SAFE_METHODS:
                 self._check_action(request)
             return
-        raise Refused(
-            401,
-            "Unauthorized",
-            "send `Authorization: Bearer` with the content of api.token in the data directory",
-            {"WWW-Authenticate": 'Bearer realm="paceline"'},
-        )
+        raise _unauthorized()
+
+    def check_bearer(self, connection: HTTPConnection) -> None:
+        """Refuse whoever has not the bearer token (401)."""
+        if not self._has_bearer(connection):
+            raise _unauthorized()
+
+    def _has_bearer(self, connection: HTTPConnection) -> bool:
+        scheme, _, given = connection.headers.get("authorization", "").partition(" ")
+        return scheme.lower() == "bearer" and _same(given.strip(), self._token)
 
     def has_session(self, request: Request) -> bool:
         """Answer whether the browser was let in by a one-time link."""
@@ -174,6 +177,15 @@ class Guard:
                 "Forbidden",
                 "this page may only read; `paceline web` makes a link with which it may act",
             )
+
+
+def _unauthorized() -> Refused:
+    return Refused(
+        401,
+        "Unauthorized",
+        "send `Authorization: Bearer` with the content of api.token in the data directory",
+        {"WWW-Authenticate": 'Bearer realm="paceline"'},
+    )
 
 
 def _allowed_hosts(host: str, port: int) -> frozenset[str]:

@@ -289,6 +289,107 @@ class InspectionService(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What an external worker says of itself. `running`: what it has in hand; None = not said."""
+
+    machine_id: str
+    machine_name: str = ""
+    tools: tuple[str, ...] = ()
+    system_info: dict[str, str] = field(default_factory=dict)
+    slots: int = 1
+    version: str = ""
+    running: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalBeat:
+    """A heartbeat of an external worker. Percentages are of the whole machine."""
+
+    status: str = ""
+    current_task: str = ""
+    """The subtask that it works on, where it says so."""
+    cpu_percent: float = 0.0
+    memory_percent: float = 0.0
+    disk_percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalLine:
+    """A line of the log of what an external worker does."""
+
+    text: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalResult:
+    """What an external worker's work came to; the seed leaves the form of `result` open."""
+
+    worker_id: str = ""
+    status: str = ""
+    success: bool | None = None
+    result: Any = None
+    output: Any = None
+    error: str = ""
+    usage: dict[str, int] = field(default_factory=dict)
+    cost_usd: float | None = None
+
+
+class WorkerLine(Protocol):
+    """Messages to an external worker."""
+
+    reason: str
+    """Why it was closed."""
+
+    async def next(self) -> Document | None:
+        """Answer the next message; None once the line is closed."""
+        ...
+
+
+class GuestService(Protocol):
+    """External workers: programs that speak the seed's protocol with this node.
+
+    A worker or subtask that is not there raises NotFound; what only repeating can help raises
+    Unavailable.
+    """
+
+    async def register(self, registration: Registration) -> Document:
+        """Attach a worker; answer it with its `worker_id`. Raise Conflict for one too many."""
+        ...
+
+    async def heartbeat(self, worker_id: str, beat: ExternalBeat) -> Document:
+        """Answer `worker_id, status, node_id`."""
+        ...
+
+    async def unregister(self, worker_id: str) -> None:
+        """Forget a worker. Raise Conflict for one that is a node."""
+        ...
+
+    async def connect(self, worker_id: str) -> WorkerLine:
+        """Open the line of a worker, and close an older one of it."""
+        ...
+
+    def parted(self, worker_id: str, line: Any) -> None:
+        """Note that a line has ended."""
+        ...
+
+    async def hear(self, worker_id: str, message: Document) -> None:
+        """Take what a worker says over its line."""
+        ...
+
+    async def write_log(self, subtask_id: str, line: ExternalLine) -> None:
+        """Append a line to the log of what a worker does."""
+        ...
+
+    async def take_result(self, subtask_id: str, result: ExternalResult) -> Document:
+        """Answer `subtask_id, status, attempt, accepted` once the result counts.
+
+        Raise Conflict where the work is somebody else's by now.
+        """
+        ...
+
+
 class NodeService(Protocol):
     """A node as the outside sees it. Ids may be given as unique prefixes everywhere.
 
@@ -308,6 +409,11 @@ class NodeService(Protocol):
     @property
     def access(self) -> AccessService:
         """Answer who gets in."""
+        ...
+
+    @property
+    def guests(self) -> GuestService:
+        """Answer the part that is about external workers."""
         ...
 
     @property

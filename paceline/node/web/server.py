@@ -21,10 +21,11 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from paceline.errors import InvalidSettings
 from paceline.node.meters import RequestMeter, unmetered
@@ -42,6 +43,7 @@ from paceline.node.web import (
     status,
     tasks,
     tools,
+    workers,
 )
 from paceline.node.web.auth import Guard, read_or_make_token
 from paceline.node.web.call import Call, Row, answer, parse
@@ -74,6 +76,7 @@ DOCUMENTED = (
     *tasks.ROWS,
     *checkpoints.ROWS,
     *results.ROWS,
+    *workers.ROWS,
     *access.ROWS,
     *inspection.ROWS,
     *tools.ROWS,
@@ -154,7 +157,8 @@ def _config(app: ASGIApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="h11",
-        ws="none",
+        ws="wsproto",
+        ws_max_size=workers.MESSAGE_LIMIT_BYTES,
         lifespan="off",
         loop="none",
         log_config=None,
@@ -194,9 +198,14 @@ def build_app(
     service: NodeService, guard: Guard, closing: asyncio.Event, meter: RequestMeter = unmetered
 ) -> ASGIApp:
     """Answer the ASGI application: every call of the table behind the guard."""
-    routes = [
+    routes: list[BaseRoute] = [
         Route(row.path, partial(_serve, row, service, meter), methods=[row.method]) for row in _ROWS
     ]
+
+    async def worker_line(socket: WebSocket) -> None:
+        await workers.line(socket, service, guard)
+
+    routes.append(WebSocketRoute(workers.LINE_PATH, worker_line))
     app = Starlette(
         routes=routes, exception_handlers={HTTPException: _http_problem, Exception: _problem}
     )
@@ -256,8 +265,15 @@ class _Front:
             await send(message)
 
         try:
-            self._guard.check_place(Request(scope))
+            self._guard.check_place(HTTPConnection(scope))
         except errors.Refused as refusal:
-            await errors.response(refusal)(scope, receive, send_with_headers)
+            await _refuse(errors.response(refusal), scope, receive, send_with_headers)
         else:
             await self._app(scope, receive, send_with_headers)
+
+
+async def _refuse(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+    else:
+        await response(scope, receive, send)

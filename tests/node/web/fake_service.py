@@ -27,6 +27,7 @@ from paceline.node.web.ports import (
     TaskRequest,
     UsageQuery,
 )
+from tests.node.web.fake_guests import FakeGuests
 
 TOKEN = "a-token-of-the-fake"
 NODE_ID = "aaaabbbbccccdddd"
@@ -344,6 +345,7 @@ class FakeService:
     inspection: FakeInspection = field(default_factory=FakeInspection)
     toolbox: FakeToolbox = field(default_factory=FakeToolbox)
     results: FakeResults = field(default_factory=FakeResults)
+    guests: FakeGuests = field(default_factory=FakeGuests)
     steward: FakeSteward = field(default_factory=FakeSteward)
     deciding: FakeDeciding = field(default_factory=FakeDeciding)
     task_counts: dict[str, int] = field(default_factory=dict)
