@@ -1,7 +1,7 @@
 """One external worker as the node that speaks for it sees it: what it said, what it has in hand."""
 
 import asyncio
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,8 @@ class Guest:
     status: str = "online"
     resources: Resources = field(default_factory=Resources)
     line: Line | None = None
+    met: bool = False
+    """It has had a connection since it was attached."""
     pieces: dict[AttemptRef, Piece] = field(default_factory=dict)
     claiming: set[AttemptRef] = field(default_factory=set)
     sequence: int = 0
@@ -130,13 +132,16 @@ class Guest:
         for ref in list(self.pieces):
             self.drop(ref)
 
-    def doubt(self, until_ms: int) -> Iterator[Piece]:
-        """Begin to doubt that it still knows of what it was told; answer what it never was told."""
+    def doubt(self, until_ms: int) -> None:
+        """Begin to doubt that it still knows of what it was told."""
         for piece in self.pieces.values():
-            if piece.told:
+            if piece.told and piece.sure:
                 piece.sure, piece.unsure_ms = False, until_ms
-            else:
-                yield piece
+
+    @property
+    def untold(self) -> list[Piece]:
+        """Answer what it was never told of."""
+        return [piece for piece in self.pieces.values() if not piece.told]
 
     def assure(self, subtask_id: str = "") -> None:
         """Note a sign that it works on that subtask, or on all."""

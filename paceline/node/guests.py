@@ -126,8 +126,8 @@ class Guests:
                             await self._wake.wait()
                     self._wake.clear()
         finally:
-            for guest in self._guests.values():
-                self._part(guest, "the node is stopping; attach to another one")
+            for worker_id in list(self._guests):
+                self._dismiss(worker_id, "the node is stopping; attach to another one")
 
     def vitals(self) -> list[Vitals]:
         """Answer a heartbeat for each worker that is heard of."""
@@ -198,8 +198,10 @@ class Guests:
         if guest.line is not None:
             guest.line.close("the worker has connected anew")
         guest.line = line = Line()
-        untold = list(guest.doubt(self._clock.monotonic_ms() + SIGN_MS))
-        for piece in untold:
+        if guest.met:
+            guest.doubt(self._clock.monotonic_ms() + SIGN_MS)
+        guest.met = True
+        for piece in guest.untold:
             self._spawn(self._work.tell(guest, piece))
         self._on_change()
         self.wake()
@@ -286,7 +288,7 @@ class Guests:
         if old is not None:
             guest.line, guest.resources = old.line, old.resources
             guest.pieces, guest.claiming = old.pieces, old.claiming
-            _ = list(guest.doubt(now_ms + SIGN_MS))
+            guest.doubt(now_ms + SIGN_MS)
         self._guests[worker_id] = guest
         self._adopt(guest, self._work.given(guest))
         self._on_change()

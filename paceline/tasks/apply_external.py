@@ -19,14 +19,15 @@ def attach_worker(effects: Effects, command: AttachWorker) -> int:
     """Let a node speak for an external worker from now on. Result: this entry's index.
 
     Raise InputError for a worker without an id, Conflict for the id of a node, for a node that is
-    no member any more, and for one worker too many.
+    no member any more, one worker too many, and a machine that has another worker.
     """
     if not command.worker_id:
         raise InputError("an external worker needs an id")
     require_not_gone(effects, command.via)
     _require_no_node(effects, command.worker_id)
-    known = _knows(effects, command.worker_id)
-    if not known:
+    machine_id = command.machine_id or command.worker_id
+    _require_own_machine(effects, command.worker_id, machine_id)
+    if not _knows(effects, command.worker_id):
         _require_room(effects)
     register_worker(
         effects,
@@ -42,7 +43,7 @@ def attach_worker(effects: Effects, command: AttachWorker) -> int:
     )
     effects.db.execute(
         "UPDATE workers SET machine_id = ? WHERE worker_id = ?",
-        (command.machine_id or command.worker_id, command.worker_id),
+        (machine_id, command.worker_id),
     )
     effects.db.execute(
         "INSERT OR REPLACE INTO external_workers (worker_id, via, attached_index) VALUES (?, ?, ?)",
@@ -62,6 +63,15 @@ def _require_no_node(effects: Effects, worker_id: str) -> None:
     is_worker = _exists(effects, "workers", "worker_id", worker_id)
     if is_node or (is_worker and not _knows(effects, worker_id)):
         raise Conflict(f"{worker_id} is a node of this cluster, no external worker")
+
+
+def _require_own_machine(effects: Effects, worker_id: str, machine_id: str) -> None:
+    row = effects.db.execute(
+        "SELECT worker_id FROM workers WHERE machine_id = ? AND worker_id != ?",
+        (machine_id, worker_id),
+    ).fetchone()
+    if row is not None:
+        raise Conflict(f"the machine {machine_id} has a worker already: {row[0]}")
 
 
 def _require_room(effects: Effects) -> None:

@@ -5,6 +5,7 @@ import pytest
 from paceline.errors import Conflict
 from paceline.node.authority import require_own_name
 from paceline.tasks.commands import (
+    AttachWorker,
     AttemptRef,
     CancelTask,
     Command,
@@ -22,6 +23,7 @@ from paceline.tasks.model import Outcome, ResultStatus
 
 REF = AttemptRef("s", 1, 7)
 IN_THE_NAME_OF_A = [
+    AttachWorker("w", "a", "machine", "name", 1, ()),
     TrustMember("b", True, "a"),
     RotateToken("token", "a"),
     RevokeMember("b", "token", "a"),
@@ -54,3 +56,12 @@ def test_a_recovery_is_never_proposed() -> None:
 
 def test_what_anybody_may_ask_passes() -> None:
     require_own_name(CancelTask("t"), "anybody")
+
+
+def test_for_an_external_worker_speaks_the_node_that_it_is_attached_to() -> None:
+    start = StartAttempts((REF,), "w")
+    require_own_name(start, "a", lambda worker_id: "a")
+    with pytest.raises(Conflict, match="b cannot speak for w"):
+        require_own_name(start, "b", lambda worker_id: "a")
+    with pytest.raises(Conflict, match="a cannot speak for b"):
+        require_own_name(StartAttempts((REF,), "b"), "a", lambda worker_id: "")
