@@ -44,6 +44,7 @@ from paceline.node.doctor.mesh import Mesh
 from paceline.node.explaining import Explaining
 from paceline.node.exposition import Exposition, Sources
 from paceline.node.founding import Settled
+from paceline.node.guest_watch import GuestWatch
 from paceline.node.guest_work import GuestWork
 from paceline.node.guests import Guests
 from paceline.node.inspection import Inspection
@@ -363,7 +364,7 @@ class Node:
         self._heed_revocation()
         self._consensus.progress.listen(lambda changes: self._coordinator.wake())
         self._consensus.progress.listen(lambda changes: self._worker.wake())
-        self._consensus.progress.listen(lambda changes: self._guests.wake())
+        self._consensus.progress.listen(lambda changes: self._guest_watch.wake())
         watch = DeathWatch(transport=self._network.transport, on_death=self._died)
         connection = self._consensus.machine.connection
         self._pilot = Autopilot(
@@ -378,7 +379,7 @@ class Node:
         self._start(self._heartbeats.run(), "heartbeats")
         self._start(self._coordinator.run(), "coordinator")
         self._start(self._watched(self._worker.run()), "worker")
-        self._start(self._guests.run(), "external workers")
+        self._start(self._guest_watch.run(), "external workers")
         self._start(self._registration.run(), "registration")
         self._start(self._workshop.watch_tools(self._registration.wake), "tools")
         self._start(watch.run(), "death watch")
@@ -417,19 +418,26 @@ class Node:
             clock=self._clock,
             on_change=self._heartbeats.hurry,
         )
+        self._guest_watch = GuestWatch(
+            node_id=self._network.node_id,
+            connection=connection,
+            work=work,
+            lease=lease,
+            clock=self._clock,
+            applied_index=lambda: self._consensus.progress.index,
+        )
         return Guests(
             node_id=self._network.node_id,
             connection=connection,
             work=work,
+            watch=self._guest_watch,
             redactor=workshop.redactor,
-            lease=lease,
             clock=self._clock,
-            applied_index=lambda: self._consensus.progress.index,
             on_change=self._heartbeats.hurry,
         )
 
     def _guest_vitals(self) -> list[Vitals]:
-        return self._guests.vitals()
+        return self._guest_watch.vitals()
 
     def _via(self, worker_id: str) -> str:
         return queries_external.via_of(self._consensus.machine.connection, worker_id)

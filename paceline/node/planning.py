@@ -11,8 +11,8 @@ from paceline.node.vitals import VitalsTable
 from paceline.tasks import queries, queries_quality, queries_usage
 from paceline.tasks.model import ResultStatus
 from paceline.tasks.peer_review import reviewers
-from paceline.tasks.queries_time import drain_limits, times_up
 from paceline.tasks.queries_external import external_ids
+from paceline.tasks.queries_time import drain_limits, times_up
 from paceline.tasks.queries_work import ActiveAttempt as StoredAttempt
 from paceline.tasks.queries_work import ReadySubtask as StoredSubtask
 from paceline.tasks.queries_workers import RegisteredWorker, registered_workers

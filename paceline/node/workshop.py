@@ -50,9 +50,9 @@ from paceline.tasks import queries, queries_usage
 from paceline.tasks.model import Outcome, ToolState
 from paceline.tasks.queries_quality import briefing
 from paceline.tasks.queries_results import NamedChange, starting_points
+from paceline.tasks.queries_work import ActiveAttempt
 from paceline.tools.environment import DEFAULT_PATH
 from paceline.tools.isolation import Kind, probe
-from paceline.tasks.queries_work import ActiveAttempt
 from paceline.tools.registry import Registry
 
 BLOBS_LIMIT_BYTES = 20 * 1024**3

@@ -12,8 +12,9 @@ import pytest
 from paceline.errors import Conflict, NotFound, PacelineError, TimedOut
 from paceline.node.blobs import BlobStore
 from paceline.node.guest import Line
+from paceline.node.guest_watch import CANCEL_MS, PARTED_MS, SIGN_MS, SILENT_MS, GuestWatch
 from paceline.node.guest_work import GuestWork
-from paceline.node.guests import CANCEL_MS, PARTED_MS, SIGN_MS, SILENT_MS, Guests, worker_id_of
+from paceline.node.guests import Guests, worker_id_of
 from paceline.node.logs import LogStore
 from paceline.node.redaction import Redactor
 from paceline.node.vitals import Lease
@@ -58,14 +59,21 @@ class Desk:
             clock=self.clock,
             on_change=lambda: None,
         )
+        self.watch = GuestWatch(
+            node_id="here",
+            connection=connection,
+            work=work,
+            lease=self.lease,
+            clock=self.clock,
+            applied_index=lambda: self.machine.applied_index,
+        )
         self.guests = Guests(
             node_id="here",
             connection=connection,
             work=work,
+            watch=self.watch,
             redactor=redactor,
-            lease=self.lease,
             clock=self.clock,
-            applied_index=lambda: self.machine.applied_index,
             on_change=lambda: None,
         )
 
@@ -75,12 +83,12 @@ class Desk:
         result = self.drive(command)
         if isinstance(result, PacelineError):
             raise result
-        self.guests.wake()
+        self.watch.wake()
         return result
 
     async def settle(self) -> None:
         """Let everything happen that can happen now."""
-        self.guests.wake()
+        self.watch.wake()
         for _ in range(40):
             await asyncio.sleep(0)
 
@@ -110,7 +118,7 @@ class Desk:
         return [status for (status,) in rows]
 
     def running(self) -> list[str]:
-        return [each.subtask_id for each in self.guests.vitals()[0].running]
+        return [each.subtask_id for each in self.watch.vitals()[0].running]
 
 
 async def _none(*arguments: Any) -> bytes:
@@ -139,7 +147,7 @@ def played(directory: Path, play: Play) -> None:
 
     async def scene() -> None:
         desk = Desk(directory)
-        looking = asyncio.create_task(desk.guests.run())
+        looking = asyncio.create_task(desk.watch.run())
         try:
             await asyncio.sleep(0)
             await play(desk)
@@ -155,9 +163,9 @@ def test_an_assignment_a_log_and_a_result(tmp_path: Path) -> None:
     async def play(desk: Desk) -> None:
         worker = await desk.guests.register(HERE)
         assert (worker["worker_id"], worker["via"], worker["slots"]) == (W, "here", 1)
-        assert desk.guests.vitals()[0].slots == 0, "nothing can be told it yet"
+        assert desk.watch.vitals()[0].slots == 0, "nothing can be told it yet"
         line = await desk.guests.connect(W)
-        assert desk.guests.vitals()[0].slots == 1
+        assert desk.watch.vitals()[0].slots == 1
         await desk.give(subtask("a", instructions="do it"), subtask("b", "a"))
         (told,) = said(line)
         assert told["type"] == "task_assignment"
@@ -222,15 +230,15 @@ def test_a_rejection_gives_it_back_and_lets_the_worker_rest(tmp_path: Path) -> N
         await desk.guests.connect(W)
         await desk.give(subtask("a"))
         await desk.guests.hear(W, {"type": "task_rejected", "subtask_id": "a", "reason": "busy"})
-        assert (desk.attempts(), desk.guests.vitals()[0].slots) == (["lost"], 0)
+        assert (desk.attempts(), desk.watch.vitals()[0].slots) == (["lost"], 0)
         await desk.pass_time(6_000)
-        assert desk.guests.vitals()[0].slots == 1
+        assert desk.watch.vitals()[0].slots == 1
         reason = {"type": "task_rejected", "subtask_id": "", "reason": "shutdown_in_progress"}
         await desk.guests.hear(W, reason)
         await desk.pass_time(60_000)
-        assert desk.guests.vitals()[0].slots == 0, "until it registers again"
+        assert desk.watch.vitals()[0].slots == 0, "until it registers again"
         await desk.guests.register(HERE)
-        assert desk.guests.vitals()[0].slots == 1
+        assert desk.watch.vitals()[0].slots == 1
 
     played(tmp_path, play)
 
@@ -254,7 +262,7 @@ def test_a_silent_worker_loses_what_it_has_in_hand(tmp_path: Path) -> None:
         await desk.give(subtask("a"))
         await desk.pass_time(SILENT_MS + 2_000, heard=False)
         assert desk.attempts() == ["lost"]
-        assert (line.is_open, desk.guests.vitals()) == (False, [])
+        assert (line.is_open, desk.watch.vitals()) == (False, [])
 
     played(tmp_path, play)
 
@@ -338,7 +346,7 @@ def test_a_worker_that_went_elsewhere_is_dismissed(tmp_path: Path) -> None:
         await desk.give(subtask("a"))
         desk.drive(AttachWorker(W, "there", "m", "machine m", 1, HERE_TOOLS))
         await desk.settle()
-        assert (line.is_open, desk.guests.vitals(), desk.attempts()) == (False, [], ["running"])
+        assert (line.is_open, desk.watch.vitals(), desk.attempts()) == (False, [], ["running"])
 
     played(tmp_path, play)
 
