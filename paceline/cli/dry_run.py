@@ -21,7 +21,7 @@ def show_dry_run(document: Document, *, as_json: bool) -> None:
         )
         for each in document["subtasks"]
     ]
-    table(("WAVE", "SUBTASK", "NEEDS", "TOOLS", "WOULD GO NOW TO"), rows)
+    click.echo(table(("WAVE", "SUBTASK", "NEEDS", "TOOLS", "WOULD GO NOW TO"), rows))
     return click.echo("Nothing was submitted.", err=True)
 
 

@@ -26,6 +26,7 @@ def show_template(documents: list[Document], name: str, *, as_json: bool) -> Non
 
 def _subtask(subtask: Document) -> None:
     needs = f", needs {', '.join(subtask['needs'])}" if subtask["needs"] else ""
-    click.echo(printable(f"\n{subtask['name']}: {', '.join(subtask['tools'])}{needs}"))
+    click.echo()
+    click.echo(printable(f"{subtask['name']}: {', '.join(subtask['tools'])}{needs}"))
     for line in (subtask["run"] or subtask["instructions"]).splitlines():
         click.echo(printable(f"    {line}"))

@@ -345,7 +345,7 @@ def _placed(draft: RepositoryDraft | None, directory: str) -> RepositoryDraft | 
     """Answer the repository with its path made absolute, as far as that can be done."""
     if draft is None or "://" in draft.path:
         return None
-    return RepositoryDraft(str(Path(directory, os.path.expanduser(draft.path))), draft.ref)
+    return RepositoryDraft(str(Path(directory) / Path(draft.path).expanduser()), draft.ref)
 
 
 def _choice(kind: Any, word: str | None, name: str) -> Any:
