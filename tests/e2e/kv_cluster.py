@@ -27,6 +27,7 @@ from typing import IO, Any, Self
 
 from paceline.node.keys import load_or_create_keys
 from tests.rigs.lan import Lan, unavailable
+from tests.rigs.leftovers import is_left, mark
 
 PREFIX = "pckv"
 DISK_BYTES = 24 * 1024 * 1024
@@ -87,7 +88,7 @@ class KvCluster:
     def __enter__(self) -> Self:
         _delete_leftovers()
         with ExitStack() as stack:
-            self._directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}x"))
+            self._directory = Path(tempfile.mkdtemp(prefix=mark(PREFIX)))
             stack.callback(shutil.rmtree, self._directory)
             if self._isolated:
                 self._lan = stack.enter_context(Lan(len(self.numbers)))
@@ -317,8 +318,7 @@ def isolation_missing() -> str | None:
 def _delete_leftovers() -> None:
     """Delete what killed runs left: paused nodes (others have ended), mounts and directories."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*x*"):
-        pid = path.name.removeprefix(PREFIX).partition("x")[0]
-        if not pid.isdigit() or _alive(int(pid)):
+        if not is_left(PREFIX, path.name):
             continue
         for file in path.glob("*.pid"):
             _kill_node(int(file.read_text()), path)
@@ -333,13 +333,3 @@ def _kill_node(pid: int, directory: Path) -> None:
     with contextlib.suppress(OSError):
         if str(directory) in Path(f"/proc/{pid}/cmdline").read_text():
             os.kill(pid, signal.SIGKILL)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from tests.rigs.faults import Faults, port_name
+from tests.rigs.leftovers import is_left, mark
 from tests.rigs.wire import Impairment, Wire
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Lan:
         self.networks = range(networks)
         self.ipv4 = ipv4
         self.faults = Faults()
-        self._id = f"{PREFIX}{os.getpid()}x{id(self) & 0xFFFF:x}"
+        self._id = f"{mark(PREFIX)}{id(self) & 0xFFFF:x}"
         self._hub = f"{self._id}hub"
         self._addresses = {
             (host, net): f"10.77.{net}.{host}" for host in self.hosts for net in self.networks
@@ -297,14 +298,5 @@ def _delete_leftovers() -> None:
     """Delete what a killed test run left: LANs whose process is gone."""
     for line in _run("ip", "netns", "list", check=False).splitlines():
         name = line.split()[0]
-        pid = name.removeprefix(PREFIX).partition("x")[0]
-        if name.startswith(PREFIX) and pid.isdigit() and not _alive(int(pid)):
+        if is_left(PREFIX, name):
             _run("ip", "netns", "del", name, check=False)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
