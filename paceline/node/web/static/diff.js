@@ -91,7 +91,7 @@ function row(file, line, at, family, comments) {
       h("td", { class: "sign" }, SIGNS[line.kind]),
       h("td", { class: "text" },
         answerable && h("button", { type: "button", class: "note", "aria-label": `Comment on line ${number} of ${file.path}`, onclick: () => comments.onopen(file.path, number, line.kind) }, "+"),
-        tokens(line.text, family).map(([kind, text]) => (kind ? h("span", { class: `t-${kind}` }, text) : text))),
+        (line.kind === "hunk" ? [["", line.text]] : tokens(line.text, family)).map(([kind, text]) => (kind ? h("span", { class: `t-${kind}` }, text) : text))),
     ),
     written !== null && written !== undefined &&
       h("tr", { key: `c${at}`, class: "comment" }, h("td", { colspan: 4 },

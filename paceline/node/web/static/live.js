@@ -18,6 +18,8 @@ let hiddenTimer = 0;
 let pending = [];
 let asked = false;
 
+const lookForNewcomers = gently(() => readNewcomers(), 2000);
+
 export function goLive() {
   onActivity(gently(readRunning));
   onActivity(gently(readCheckpoints, 200));
@@ -34,7 +36,10 @@ function connect() {
   source?.close();
   source = new EventSource(`/api/v1/live?after=${after}`);
   source.addEventListener("hello", greeted);
-  source.addEventListener("cluster", (message) => takeCluster(JSON.parse(message.data)));
+  source.addEventListener("cluster", (message) => {
+    takeCluster(JSON.parse(message.data));
+    lookForNewcomers();
+  });
   source.addEventListener("activity", (message) => take(JSON.parse(message.data)));
   source.addEventListener("problem", broken);
   source.onerror = broken;
@@ -81,6 +86,13 @@ function seen() {
       source = null;
     }, HIDDEN_MS);
   } else if (!source) connect();
+}
+
+/** Asked for only where the status says that somebody waits: the leader has to be asked. */
+async function readNewcomers() {
+  const waiting = state.cluster?.warnings.some((each) => each.includes("asks to join"));
+  state.newcomers = waiting ? (await get("newcomers")).newcomers : [];
+  changed();
 }
 
 async function readRunning() {

@@ -49,7 +49,12 @@ function draw() {
   render(document.getElementById("view"), h("div", { key: name, class: `view view-${name || "overview"}` }, view.draw()));
   render(document.getElementById("state"), stateLine());
   render(document.getElementById("alert"), alertLine());
+  document.body.classList.toggle("stale", state.cluster !== null && isSilent());
   markSections();
+}
+
+function isSilent() {
+  return !state.connected && state.now - state.heardAt > SILENT_MS;
 }
 
 function asked() {
@@ -79,7 +84,7 @@ function stateLine() {
 /** What must be known before anything else on the page is believed. */
 function alertLine() {
   const { cluster } = state;
-  if (cluster && !state.connected && state.now - state.heardAt > SILENT_MS) {
+  if (cluster && isSilent()) {
     return h("p", { class: "banner bad", key: "silent" }, glyph("lost"), h("span", {}, h("strong", {}, "This node does not answer."), ` What you see is ${duration(state.now - state.heardAt)} old. The page comes back by itself; another node's page still works.`));
   }
   if (cluster && !cluster.quorum) {

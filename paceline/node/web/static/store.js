@@ -12,6 +12,7 @@ export const state = {
   heardAt: 0,
   events: [],
   running: [],
+  newcomers: [],
   checkpoints: null, // null = this node's version knows none
   samples: new Map(),
   now: Date.now(),

@@ -6,7 +6,7 @@ import { h } from "./dom.js";
 import { facts } from "./parts.js";
 import { badge, glyph, icon } from "./shapes.js";
 import { nodeName } from "./store.js";
-import { bytes, clock, duration, moment, money, statusWord, time } from "./words.js";
+import { bytes, clock, count, duration, moment, money, statusWord, time } from "./words.js";
 
 export function detail(task, subtask, reason, { onclose, onlog }) {
   return h("aside", { class: "detail", key: subtask.subtask_id, "aria-label": `Subtask ${subtask.name}` },
@@ -18,7 +18,7 @@ export function detail(task, subtask, reason, { onclose, onlog }) {
       ["Needs", subtask.dependencies.join(", ")],
       ["Tool", subtask.tool],
       ["Node", nodeName(subtask.node_id)],
-      ["Tries", `${subtask.attempts.length} of ${subtask.max_attempts}`],
+      ["Tries", tries(subtask)],
     ]),
     h("p", { class: "acts" },
       h("button", { type: "button", onclick: onlog }, "Its log"),
@@ -27,6 +27,12 @@ export function detail(task, subtask, reason, { onclose, onlog }) {
     result(subtask.result),
     subtask.attempts.length > 0 && h("h3", {}, "Attempts"),
     h("ol", { class: "attempts" }, subtask.attempts.toReversed().map(one)));
+}
+
+function tries(subtask) {
+  const reviews = subtask.attempts.filter((each) => each.kind === "review").length;
+  const works = subtask.attempts.length - reviews;
+  return `${works}${reviews ? `, and ${count(reviews, "review")}` : ""}`;
 }
 
 function why(subtask, reason) {

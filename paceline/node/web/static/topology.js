@@ -15,7 +15,7 @@ export function topology(cluster, running = []) {
     a.node_id < b.node_id ? -1 : 1,
   ).sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
   const crowded = members.length > CROWDED;
-  const height = members.length <= 2 ? 220 : crowded ? 420 : 344;
+  const height = members.length <= 2 ? 200 : crowded ? 440 : members.length === 3 ? 344 : 400;
   const radius = crowded ? 15 : 32;
   const places = new Map(members.map((each, at) => [each.node_id, place(at, members.length, height)]));
   const leader = places.get(cluster.leader_id);
@@ -28,16 +28,20 @@ export function topology(cluster, running = []) {
   );
 }
 
+/** Places on an ellipse, with room for a crown above and three lines of words below each. */
 function place(at, count, height) {
-  const middle = { x: WIDTH / 2, y: height / 2 + 4 };
+  const crowded = count > CROWDED;
+  const [above, below] = crowded ? [50, 46] : [72, 96];
+  const middle = { x: WIDTH / 2, y: (above + height - below) / 2 };
   if (count === 1) return middle;
   if (count === 2) return { x: WIDTH * (at ? 0.7 : 0.3), y: middle.y };
   // Beyond two dozen nodes every other one stands on an inner ring.
   const inner = count > 24 && at % 2 === 1;
-  const angle = -Math.PI / 2 + (2 * Math.PI * at) / count;
-  const width = (WIDTH / 2 - 70) * (count === 3 ? 0.72 : 1) * (inner ? 0.62 : 1);
-  const tall = (height / 2 - 68) * (inner ? 0.55 : 1);
-  const lift = count === 3 ? 16 : 0;
+  const turned = count % 2 ? 0 : Math.PI / count; // no link runs straight down through a name
+  const angle = -Math.PI / 2 - turned + (2 * Math.PI * at) / count;
+  const width = (WIDTH / 2 - 70) * (count === 3 ? 0.7 : 1) * (inner ? 0.62 : 1);
+  const tall = ((height - above - below) / 2) * (inner ? 0.55 : 1) * (count === 3 ? 1.25 : 1);
+  const lift = count === 3 ? tall * 0.25 - 2 : 0;
   return { x: middle.x + width * Math.cos(angle), y: middle.y + tall * Math.sin(angle) + lift };
 }
 

@@ -2,12 +2,13 @@
 
 import { gauge } from "./curves.js";
 import { h } from "./dom.js";
-import { get } from "./api.js";
+import { get, mayAct, post } from "./api.js";
+import { attempt } from "./dialog.js";
 import { empty, panel, progress } from "./parts.js";
 import { glyph, icon } from "./shapes.js";
 import { changed, gently, nodeName, onActivity, state } from "./store.js";
 import { topology } from "./topology.js";
-import { ago, bytes, clock, count, firstLine, news, shortId, since } from "./words.js";
+import { ago, bytes, clock, count, firstLine, inOurTime, news, shortId, since } from "./words.js";
 
 const TASKS_SHOWN = 7;
 const EVENTS_SHOWN = 12;
@@ -35,6 +36,7 @@ export const overview = {
     return [
       h("h1", { class: "headline" }, headline(cluster)),
       waiting(cluster),
+      state.newcomers.map(newcomer),
       warnings(cluster),
       h(
         "div",
@@ -72,10 +74,17 @@ function waiting(cluster) {
     glyph("checkpoint"), h("span", {}, h("strong", {}, `${count(asked, "decision")} for you`), asked === 1 ? " is waited for" : " are waited for"), h("span", { class: "go" }, "Review"));
 }
 
+function newcomer(each) {
+  const name = each.name || each.node_id.slice(0, 8);
+  return h("div", { class: "banner person", key: `new:${each.node_id}` }, glyph("checkpoint"),
+    h("span", {}, h("strong", {}, name), ` at ${each.address} asks to join. Let it in only if it shows the code `, h("code", {}, each.code), "."),
+    mayAct() && h("button", { type: "button", class: "go", onclick: () => attempt(() => post("newcomers/approve", { newcomer: each.node_id }), `${name} is let in.`) }, "Let it in"));
+}
+
 function warnings(cluster) {
-  const told = cluster.warnings.filter((each) => !each.startsWith("no quorum"));
+  const told = cluster.warnings.filter((each) => !each.startsWith("no quorum") && !each.includes("asks to join"));
   if (!told.length) return null;
-  return h("div", { class: "banner warn", key: "warnings" }, glyph("lost"), h("ul", {}, told.slice(0, 6).map((each) => h("li", { key: each }, each))));
+  return h("div", { class: "banner warn", key: "warnings" }, glyph("lost"), h("ul", {}, told.slice(0, 6).map((each) => h("li", { key: each }, inOurTime(each)))));
 }
 
 function legend(cluster) {
@@ -108,7 +117,7 @@ function running() {
 function recentTasks(cluster) {
   const counts = ["in_progress", "checkpoint", "failed", "completed"].filter((status) => cluster.tasks[status]);
   return panel("Tasks", h("a", { href: "#/tasks" }, "All tasks"),
-    h("p", { class: "counts" }, counts.map((status) => h("a", { key: status, href: `#/tasks?status=${status}`, class: `s-${status}` }, glyph(status), h("strong", {}, cluster.tasks[status]), ` ${({ in_progress: "under way", checkpoint: "need you" })[status] ?? status}`))),
+    h("p", { class: "counts" }, counts.map((status) => h("a", { key: status, href: `#/tasks?status=${status}`, class: `s-${status}` }, glyph(status), h("strong", {}, cluster.tasks[status]), ` ${({ in_progress: "under way", checkpoint: "for you" })[status] ?? status}`))),
     tasks?.length
       ? h("ul", { class: "brief" }, tasks.map((task) =>
           h("li", { key: task.task_id },

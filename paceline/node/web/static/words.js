@@ -46,6 +46,11 @@ export function moment(iso) {
   return iso ? new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }) : "";
 }
 
+/** A sentence of the node, with its moments (ISO 8601, UTC) as this machine's clock shows them. */
+export function inOurTime(sentence) {
+  return sentence.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, (iso) => moment(iso));
+}
+
 /** `840 ms`, `12 s`, `4 min 05 s`, `3 h 12 min`, `2 d 4 h`. */
 export function duration(ms) {
   if (ms === null || ms === undefined || Number.isNaN(ms)) return "";
