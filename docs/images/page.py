@@ -92,7 +92,7 @@ subtasks:
 def main() -> None:
     with tempfile.TemporaryDirectory() as place, browsing() as browser:
         directory = Path(place)
-        cluster = Cluster(directory, len(NAMES), ("--slots", "3"))
+        cluster = Cluster(directory, len(NAMES), ("--slots", "3", "--sandbox", "off"))
         for node, name in zip(cluster.nodes, NAMES, strict=True):
             node.name = name
             give_agent(node.directory)

@@ -53,7 +53,7 @@ expect.set_options(timeout=WAIT_MS)
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("nodes")
     install(directory, 3)
-    with cluster(directory, 3) as nodes:
+    with cluster(directory, 3, ("--sandbox", "off")) as nodes:  # the agent lies under /tmp
         yield nodes
 
 

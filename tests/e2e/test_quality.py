@@ -87,7 +87,7 @@ def install(directory: Path, nodes: int) -> None:
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("nodes")
     install(directory, 3)
-    with cluster(directory, 3) as nodes:
+    with cluster(directory, 3, ("--sandbox", "off")) as nodes:  # the agent lies under /tmp
         yield nodes
 
 
