@@ -12,6 +12,7 @@ from paceline.node.blobs import BlobStore
 from paceline.node.logs import LogKey, LogStore
 from paceline.node.redaction import Redactor
 from paceline.node.repository import Repositories
+from paceline.tasks.draft import KEEP_CHANGES, MUST_CHANGE
 from paceline.tasks.model import Output, PermissionLevel, Privacy, SubtaskSpec, TaskSpec
 from paceline.tasks.queries_quality import Briefing
 from paceline.tasks.queries_results import NamedChange
@@ -19,10 +20,6 @@ from paceline.tools.isolation import Isolation
 from paceline.tools.registry import Registry
 
 OUTPUT_LIMIT_BYTES = 1024 * 1024 * 1024
-
-MUST_CHANGE, KEEP_CHANGES = "must_change", "keep_changes"
-"""In a subtask's settings. `keep_changes: false` leaves behind what it changes."""
-
 
 BUDGET = "budget_usd"
 LEAST_BUDGET_USD = 0.000_001

@@ -15,7 +15,7 @@ import asyncio
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ COMMITS_LIMIT = 1_000
 TOLD = 10
 """A refusal names at most so many paths."""
 
+READ_BYTES = 1024 * 1024
 REF_LIMIT_BYTES = 64 * 1024
 MARKS = (b"<<<<<<< ", b">>>>>>> ")
 MARKS_READ_BYTES = 16 * 1024 * 1024
@@ -164,10 +165,23 @@ class _Reaping:
     def _refused(self, changes: Sequence[Change], tool: BaseTool) -> list[Refusal]:
         found = list(refusals(self._root, changes, tool.agent_files))
         for change in changes:
+            if self._tells_a_secret(change):
+                found.append(Refusal(change.path, "it has a secret of this node in it"))
             there = not change.mode or os.path.lexists(self._root / change.path)
             if not there and not change.is_repository:
                 found.append(Refusal(change.path, "a name that cannot be read"))
         return found
+
+    def _tells_a_secret(self, change: Change) -> bool:
+        """Answer whether a file has a key or token in it that this node keeps to itself."""
+        if not change.mode or change.is_link or change.is_repository:
+            return False
+        redactor, last = self._desk.redactor, b""
+        for chunk in _read_chunks(self._root / change.path):
+            if redactor.known_in(last + chunk):
+                return True
+            last = chunk[-redactor.longest_bytes :]
+        return False
 
     def _check_marks(self) -> None:
         """Raise Unfit if a conflict that was to be resolved is still there."""
@@ -247,15 +261,20 @@ def _number(text: str) -> int:
 
 
 def _has_marks(file: Path) -> bool:
+    beginning = next(_read_chunks(file, MARKS_READ_BYTES), b"")
+    return any(line.startswith(MARKS) for line in beginning.split(b"\n"))
+
+
+def _read_chunks(file: Path, size: int = READ_BYTES) -> Iterator[bytes]:
+    """Read a plain file piece by piece; nothing where it is none. No link is followed."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return False
+        return
     with os.fdopen(descriptor, "rb") as source:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        lines = source.read(MARKS_READ_BYTES).split(b"\n")
-    return any(line.startswith(MARKS) for line in lines)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            while chunk := source.read(size):
+                yield chunk
 
 
 # --- what an agent may have written to `.git` -----------------------------------------------------
@@ -308,11 +327,4 @@ def _packed(git_directory: Path, name: str) -> str:
 
 
 def _read_small(file: Path) -> str:
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return ""
-    with os.fdopen(descriptor, "rb") as source:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
-        return source.read(REF_LIMIT_BYTES).decode("utf-8", "replace")
+    return next(_read_chunks(file, REF_LIMIT_BYTES), b"").decode("utf-8", "replace")

@@ -44,6 +44,15 @@ class Redactor:
             longest_first = sorted(self._secrets, key=len, reverse=True)
             self._known = re.compile("|".join(map(re.escape, longest_first)))
 
+    def known_in(self, data: bytes) -> bool:
+        """Answer whether one of the very values that are secret here is in these bytes."""
+        return any(secret.encode() in data for secret in self._secrets)
+
+    @property
+    def longest_bytes(self) -> int:
+        """Answer how long the longest of them is: so much two pieces of data must overlap."""
+        return max((len(secret.encode()) for secret in self._secrets), default=0)
+
     def line(self, line: str) -> str:
         """Answer one whole line without secrets."""
         if self._known:

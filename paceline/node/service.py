@@ -6,10 +6,9 @@ loop never waits for it.
 """
 
 import asyncio
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -345,7 +344,8 @@ def _placed(draft: RepositoryDraft | None, directory: str) -> RepositoryDraft | 
     """Answer the repository with its path made absolute, as far as that can be done."""
     if draft is None or "://" in draft.path:
         return None
-    return RepositoryDraft(str(Path(directory) / Path(draft.path).expanduser()), draft.ref)
+    place = Path(directory) / Path(draft.path).expanduser()
+    return replace(draft, path=str(place))
 
 
 def _choice(kind: Any, word: str | None, name: str) -> Any:

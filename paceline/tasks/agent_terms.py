@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from paceline.errors import InvalidPlan
 from paceline.tasks import plan_fields
-from paceline.tasks.draft import COMMAND, quoted
+from paceline.tasks.draft import COMMAND, KEEP_CHANGES, MUST_CHANGE, quoted
 from paceline.tasks.model import PermissionLevel
 from paceline.tasks.plan_fields import Fields, Findings
 from paceline.tasks.plan_source import Located
@@ -47,7 +47,12 @@ DEFAULTS: Final[dict[str, plan_fields.Reader]] = {
 }
 """What a task may say for all its subtasks."""
 
-OWN: Final[dict[str, plan_fields.Reader]] = {**DEFAULTS, "budget_usd": budget}
+OWN: Final[dict[str, plan_fields.Reader]] = {
+    **DEFAULTS,
+    "budget_usd": budget,
+    MUST_CHANGE: plan_fields.flag,
+    KEEP_CHANGES: plan_fields.flag,
+}
 """What a subtask may say; its `budget_usd` is of one attempt, a task's of all together."""
 
 AGENTS_ONLY: Final = frozenset({"permission", "model", "max_turns", "budget_usd"})

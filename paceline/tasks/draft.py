@@ -34,6 +34,9 @@ REVIEW, CHECKPOINT = "review", "checkpoint"
 """Marks in `SubtaskSpec.settings`, true where set: another agent reviews the outcome; it is a major
 step, after which a person is asked when checkpoints are `medium`."""
 
+MUST_CHANGE, KEEP_CHANGES = "must_change", "keep_changes"
+"""Of a subtask with a repository: whether it must change files, and whether that is kept."""
+
 DESCRIPTION_LIMIT = 64 * 1024
 """Characters of a task's description: a template repeats it in each subtask's instructions."""
 

@@ -6,6 +6,7 @@ becomes the words of the person, taken literally. Marks on a subtask:
 
 * `review`: another agent looks at the outcome before anything builds on it;
 * `permission`: what its agent may do, unless the person says otherwise;
+* `must_change`: in a repository it fails unless it changes files;
 * `checkpoint`: a major step, after which a person is asked when checkpoints are `medium`.
 
 The recommended tool is the first preference. Every other agent follows it, so that a template also
@@ -23,6 +24,7 @@ from paceline.errors import InvalidPlan
 from paceline.tasks.draft import (
     CHECKPOINT,
     COMMAND,
+    MUST_CHANGE,
     REVIEW,
     RepositoryDraft,
     SubtaskDraft,
@@ -124,6 +126,6 @@ def _subtask(entry: dict[str, Any], tools: tuple[str, ...]) -> SubtaskDraft:
         priority=entry["priority"],
         settings={
             "permission": PermissionLevel(entry["permission"]).value,
-            **{mark: True for mark in (REVIEW, CHECKPOINT) if entry.get(mark)},
+            **{mark: True for mark in (REVIEW, CHECKPOINT, MUST_CHANGE) if entry.get(mark)},
         },
     )

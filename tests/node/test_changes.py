@@ -208,6 +208,10 @@ def test_commits_that_cannot_be_kept_become_one(tmp_path: Path, line: str) -> No
             "a repository within",
         ),
         ("truncate -s 60M big", "bytes, more than"),
+        (
+            "head -c 1048570 /dev/zero > key; printf %s the-secret- value >> key",
+            "a secret of this node",
+        ),
         ("printf x > \"$(printf 'a\\377b')\"", "a name that cannot be read"),
         ("cd ..; rm -rf workspace; ln -s /tmp workspace", "not there any more"),
     ],

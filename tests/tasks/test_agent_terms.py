@@ -76,3 +76,18 @@ def test_a_shell_line_has_no_permission() -> None:
 def test_bad_options_are_told() -> None:
     with pytest.raises(InvalidPlan, match="max_turns: must be a whole number"):
         parse(PLAN, options=PlanOptions(terms={"max_turns": True}))
+
+
+def test_what_becomes_of_changes_is_said_by_any_subtask() -> None:
+    plan = "subtasks:\n  - {name: a, tool: command, run: x, must_change: true}\n"
+    plan += "  - {name: b, tool: codex, keep_changes: false}\n"
+    assert [each.settings for each in parse(plan).subtasks] == [
+        {"must_change": True},
+        {"keep_changes": False},
+    ]
+    with pytest.raises(InvalidPlan, match=r"line 2: must_change"):
+        parse("subtasks:\n  - {name: a, tool: command, run: x, must_change: maybe}\n")
+    subtasks = templates.load("develop_feature").subtasks
+    assert [each.name for each in subtasks if each.settings.get("must_change")] == [
+        "Code Generation"
+    ]

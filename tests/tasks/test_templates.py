@@ -2,7 +2,7 @@ import pytest
 
 from paceline.errors import InputError, InvalidPlan
 from paceline.tasks import templates
-from paceline.tasks.draft import CHECKPOINT, REVIEW, SHIPPED_TOOLS
+from paceline.tasks.draft import CHECKPOINT, MUST_CHANGE, REVIEW, SHIPPED_TOOLS
 from paceline.tasks.graph import Vertex, check, layers
 
 # The seed's: layers of (name, complexity, priority).
@@ -89,8 +89,8 @@ def test_marks_say_what_is_reviewed_and_where_people_are_asked() -> None:
         for name in templates.names()
         for subtask in templates.load(name).subtasks
     }
-    assert marks["Code Generation"] == {REVIEW, CHECKPOINT}
-    assert marks["Fix Implementation"] == {REVIEW, CHECKPOINT}
+    assert marks["Code Generation"] == {REVIEW, CHECKPOINT, MUST_CHANGE}
+    assert marks["Fix Implementation"] == {REVIEW, CHECKPOINT, MUST_CHANGE}
     assert marks["Code Review"] == set()
     for name in templates.names():
         assert any(CHECKPOINT in subtask.settings for subtask in templates.load(name).subtasks)
