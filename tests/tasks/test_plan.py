@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from paceline.errors import InvalidPlan
-from paceline.tasks.draft import CHECKPOINT, REVIEW, RepositoryDraft, SubtaskDraft, TaskDraft
+from paceline.tasks.draft import (
+    CHECKPOINT,
+    MUST_CHANGE,
+    REVIEW,
+    RepositoryDraft,
+    SubtaskDraft,
+    TaskDraft,
+)
 from paceline.tasks.model import BlobRef, CheckpointFrequency, Privacy, Repository, TaskSpec
 from paceline.tasks.plan import PlanOptions, from_description, parse, to_spec
 
@@ -219,6 +226,7 @@ def test_a_plan_may_name_a_template() -> None:
         "permission": "run",
         REVIEW: True,
         CHECKPOINT: True,
+        MUST_CHANGE: True,
     }
 
 
