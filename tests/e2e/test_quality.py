@@ -5,6 +5,7 @@ what it finds in the repository, as with real ones: it writes a function, mends 
 somebody asks for that, and as a reviewer approves what has been mended often enough.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -73,14 +74,18 @@ run = {{}}
 
 def install(directory: Path, nodes: int) -> None:
     """Give every node two tools that are the same program under two names."""
-    program = directory / "agent"
+    program = directory / "agents" / "agent"
+    program.parent.mkdir()
     program.write_text(AGENT.format(python=sys.executable))
     program.chmod(0o755)
+    seen = json.dumps([sys.prefix, sys.base_prefix])  # behind an agent's walls there is no Python
     for number in range(1, nodes + 1):
         place = directory / f"n{number}" / "tools.d"
         place.mkdir(parents=True)
         for name in ("alpha", "beta"):
             (place / f"{name}.toml").write_text(DEFINITION.format(binary=program))
+        tables = [f"[{name}]\nreadable = {seen}\n" for name in ("alpha", "beta")]
+        (place.parent / "tools.toml").write_text("".join(tables))
 
 
 @pytest.fixture(scope="module")
