@@ -16,24 +16,23 @@ raises goes through to the owner and is final: a node whose disk or state cannot
 stop. Every later pump raises it again, for owners who call where errors are only logged.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from paceline.consensus.compaction import Compaction
+from paceline.consensus.applying import Applying
 from paceline.consensus.core import Core
-from paceline.consensus.intake import Intake
+from paceline.consensus.desk import Desk
 from paceline.consensus.messages import Append, Entry, InstallSnapshot, Message, SnapshotMeta
-from paceline.consensus.pending import Decision, OnDecision, OnRead, WaitingReads
+from paceline.consensus.pending import Decision, OnDecision, OnRead
 from paceline.consensus.persisting import Persisting
 from paceline.consensus.ready import Ready
 from paceline.consensus.replica_model import ReplicaLimits, ReplicaObserver, ReplicaStatus
 from paceline.consensus.snapshots import SendBulk, SnapshotClient, SnapshotServer, encoded
 from paceline.consensus.spool import MemorySpool, Spool
-from paceline.consensus.stall import Stall
+from paceline.consensus.stall import Room
 from paceline.consensus.storage.protocol import LogStorage, StateMachine
 from paceline.consensus.transfer import SNAPSHOT_MESSAGES, SnapshotChunk, SnapshotOffer
-from paceline.errors import Busy, NotLeader, StorageFull, Unavailable
+from paceline.errors import NotLeader, StorageFull
 from paceline.ids import NodeId
 
 __all__ = ["Decision", "Replica", "ReplicaLimits", "ReplicaObserver", "ReplicaStatus"]
@@ -91,20 +90,27 @@ class Replica:
         self._flush = flush
         self._observer = observer or ReplicaObserver()
         self._limits = limits or ReplicaLimits()
-        self._intake = Intake(core=core, limits=self._limits, disk_full=lambda: self.stalled)
-        self._room = Stall(self._limits.room_ticks)
+        self._room = Room(self._limits.room_ticks, lambda: storage.stalled)
+        self._desk = Desk(
+            core=core, limits=self._limits, room=self._room, first_context=first_context
+        )
         self._held: Ready | None = None  # its snapshot waits for room
         self._told_stalled = False
-        self._reads = WaitingReads(first_context, core.read_index)
         self._persisting = Persisting(
             core=core, storage=storage, send=self._send_all, persisted=self._persisted
         )
-        self._backlog: deque[Entry] = deque()
-        self._compaction = Compaction(machine.applied_index, self._limits.compaction)
-        self._compacting = False
+        self._server: SnapshotServer
+        self._applying = Applying(
+            core=core,
+            storage=storage,
+            machine=machine,
+            room=self._room.state,
+            limits=self._limits,
+            holds=lambda: self._server.holds,
+            applied=self._applied,
+            compacted=self._observer.compacted,
+        )
         self._held_ticks = 0
-        self._full_log_ticks = 0
-        self._installed_index = 0
         self._pumping = False
         self._closed = False
         self._failure: Exception | None = None
@@ -118,7 +124,7 @@ class Replica:
         limits = self._limits.transfer
         self._server = SnapshotServer(
             machine=self._machine,
-            applied=self._applied_meta,
+            applied=self._applying.meta,
             send=send,
             sent=self._snapshot_sent,
             limits=limits,
@@ -139,11 +145,8 @@ class Replica:
         Errors come by `done` too: InputError (too large), Busy (at a bound, or the disk is full),
         NotLeader; and Unavailable or NotLeader with the outcome unknown once it was appended.
         """
-        if self._closed:
-            done(Decision(0, 0, None, _closed()))
-            return
-        self._intake.take(data, done)
-        self._wake()
+        if self._desk.propose(data, done):
+            self._wake()
 
     def change_membership(
         self, voters: Sequence[NodeId], learners: Sequence[NodeId], done: OnDecision
@@ -152,11 +155,8 @@ class Replica:
 
         Errors come by `done`: NotLeader; Conflict while another change is under way.
         """
-        if self._closed:
-            done(Decision(0, 0, None, _closed()))
-            return
-        self._intake.take_membership(voters, learners, done)
-        self._wake()
+        if self._desk.change_membership(voters, learners, done):
+            self._wake()
 
     def read(self, done: OnRead) -> None:
         """Call `done(None)` once this node's state has all that was committed before now.
@@ -164,12 +164,7 @@ class Replica:
         `done(error)` if that cannot be known: NotLeader (there is no leader, or it was lost),
         NoQuorum (no answer in time), Unavailable (this node lags behind the answer), Busy.
         """
-        if self._closed:
-            done(_closed())
-        elif len(self._reads) >= self._limits.waiting_reads:
-            done(Busy(f"{self._limits.waiting_reads} reads wait already on this node"))
-        else:
-            self._reads.add(done)
+        if self._desk.read(done):
             self._wake()
 
     def transfer(self, node_id: NodeId) -> None:
@@ -191,14 +186,14 @@ class Replica:
             membership=core.membership,
             quorum_active=core.quorum_active,
             peers=core.peers,
-            pending=self._intake.waiting,
+            pending=self._desk.waiting,
             stalled=self.stalled,
         )
 
     @property
     def stalled(self) -> bool:
         """Answer whether the disk is full, under the log or under the state."""
-        return self._room.lasting or self._storage.stalled
+        return self._room.stalled
 
     def close(self) -> None:
         """Answer everybody who waits with Unavailable, and take nothing more.
@@ -206,8 +201,8 @@ class Replica:
         The storage and the machine are the owner's to close.
         """
         self._closed = True
-        self._intake.fail_all(_closed())
-        self._reads.fail_all(_closed())
+        self._applying.close()
+        self._desk.close()
         self._persisting.close()
         self._server.stop()
         self._client.close()
@@ -234,26 +229,19 @@ class Replica:
         self._watch_room()
         if self._held_ticks > 0 and self._seen.role != "leader":
             self._held_ticks -= 1
-        elif self._seen.role == "leader" or (self._held is None and self._room.lets_stand):
+        elif self._seen.role == "leader" or (self._held is None and self._room.state.lets_stand):
             self._held_ticks = 0
             self._core.tick()
-        self._reads.tick(self._limits.read_retry_ticks, self._limits.read_timeout_ticks)
+        self._desk.tick()
         self._server.tick()
         self._client.tick()
 
     def _watch_room(self) -> None:
-        """Let another voter lead, and answer who waits here, while there is no room.
-
-        The core sees a full log only by a write that does not complete. Where a compaction waits
-        alone there is none, and a leader that refuses all commands would stay.
-        """
-        self._room.tick()
-        self._full_log_ticks = self._full_log_ticks + 1 if self._storage.stalled else 0
-        due = self._full_log_ticks > 0 and self._full_log_ticks % self._limits.room_ticks == 0
-        if self._room.overdue() or due:
+        """Let another voter lead, and answer who waits here, while there is no room."""
+        if self._room.tick():
             self._core.resign()
         if self.stalled and self._seen.role != "leader":
-            self._intake.fail_after(self._machine.applied_index, self._not_leader())
+            self._desk.fail_after(self._machine.applied_index, self._not_leader())
         if self.stalled != self._told_stalled:
             self._told_stalled = self.stalled
             self._observer.stall_changed(self.stalled)
@@ -266,7 +254,7 @@ class Replica:
 
     def _has_no_room_for(self, message: Message) -> bool:
         """Answer whether to lose a message: there is no room for what it would bring."""
-        if not self._room.lasting:
+        if not self._room.state.lasting:
             return False
         return self._held is not None or (
             isinstance(message, Append)
@@ -312,7 +300,7 @@ class Replica:
             raise self._failure
         self._pumping = True
         try:
-            if self._room.waiting and self._held is not None:
+            if self._room.state.waiting and self._held is not None:
                 return
             self._turn()
             self._flush()
@@ -321,7 +309,7 @@ class Replica:
             raise
         finally:
             self._pumping = False
-        if self._held is None and (self._intake.has_queued or self._may_apply):
+        if self._held is None and (self._desk.has_queued or self._applying.may_go_on):
             self._wake()
 
     def _turn(self) -> None:
@@ -329,10 +317,9 @@ class Replica:
             held, self._held = self._held, None
             self._perform(held)
         if self._held is None:
-            self._intake.offer()
-            self._reads.ask()
+            self._desk.ask()
             self._perform_all()
-            self._apply_slice()
+            self._applying.apply_slice()
 
     # --- out of the core --------------------------------------------------------------------------
 
@@ -364,11 +351,8 @@ class Replica:
         if ready.messages and ready.token is not None:
             self._flush()  # the disks of the others are to work while this node's does
         at_once = self._persisting.persist(ready)
-        self._backlog.extend(ready.committed)
-        for read in ready.reads:
-            self._reads.answered(read.context, read.index)
-        if ready.reads:
-            self._reads.serve(self._machine.applied_index)
+        self._applying.add(ready.committed)
+        self._desk.confirmed(ready.reads, self._machine.applied_index)
         return at_once
 
     def _persisted(self, entries: int) -> None:
@@ -390,10 +374,10 @@ class Replica:
             return
         self._seen = now
         if before.role == "leader" and (now.role != "leader" or now.term != before.term):
-            self._intake.fail_after(self._answerable_index, self._not_leader())
+            self._desk.fail_after(self._answerable_index, self._not_leader())
             self._server.stop()
         if now.leader_id != before.leader_id or now.term != before.term:
-            self._reads.fail_unanswered(self._not_leader())
+            self._desk.fail_reads(self._not_leader())
         self._observer.role_changed(self.status())
 
     def _not_leader(self) -> NotLeader:
@@ -402,65 +386,15 @@ class Replica:
     # --- into the machine -------------------------------------------------------------------------
 
     @property
-    def _may_apply(self) -> bool:
-        return bool(self._backlog) and not self._room.waiting
-
-    @property
     def _answerable_index(self) -> int:
         """Answer up to where those who proposed will hear the outcome from this node, and soon."""
-        return self._machine.applied_index if self._room.lasting else self._core.commit_index
+        return self._machine.applied_index if self._room.state.lasting else self._core.commit_index
 
-    def _apply_slice(self) -> None:
-        if not self._may_apply:
-            return
-        entries = self._next_slice()
-        try:
-            results = self._machine.apply(entries)
-        except StorageFull:
-            self._backlog.extendleft(reversed(entries))
-            self._room.refused()
-            return
-        self._room.relieved()
-        index = entries[-1].index
-        self._core.applied(index)
-        self._compaction.note_applied(entries)
-        self._intake.settle(entries, results, self._not_leader())
-        self._reads.serve(index)
-        self._observer.applied(index, len(entries))
-        self._compact_if_due()
-
-    def _next_slice(self) -> list[Entry]:
-        entries: list[Entry] = []
-        size = 0
-        while self._backlog and len(entries) < self._limits.apply_entries:
-            size += len(self._backlog[0].data)
-            if entries and size > self._limits.apply_bytes:
-                break
-            entries.append(self._backlog.popleft())
-        return entries
-
-    def _compact_if_due(self) -> None:
-        if self._compacting or not self._compaction.due(self._server.holds):
-            return
-        meta = self._applied_meta()
-        if meta.membership.voters:  # else this node joined, and has not yet applied who they are
-            self._compacting = True
-            self._machine.make_durable(lambda index: self._durable(meta, index))
-
-    def _durable(self, meta: SnapshotMeta, index: int) -> None:
-        """Cut the log at `meta` now that the state up to `index` is on the disk."""
-        self._compacting = False
-        if self._closed or index < meta.index or meta.index <= self._installed_index:
-            return
-        keep_from = self._compaction.compacted(meta.index)
-        self._core.compact(meta, keep_from)
-        self._storage.compact(meta, keep_from)
-        self._observer.compacted(meta)
+    def _applied(self, entries: Sequence[Entry], results: Sequence[Any]) -> None:
+        self._desk.applied(entries, results, self._not_leader())
+        self._observer.applied(entries[-1].index, len(entries))
 
     # --- snapshots --------------------------------------------------------------------------------
-
-    def _applied_meta(self) -> SnapshotMeta:
-        return self._core.snapshot_meta(self._machine.applied_index)
 
     def _snapshot_sent(self, to: NodeId, meta: SnapshotMeta, ok: bool) -> None:
         self._core.report_snapshot(to, ok)
@@ -488,22 +422,14 @@ class Replica:
         try:
             self._client.install(meta)
         except StorageFull:
-            self._room.refused()
+            self._room.state.refused()
             return False
-        self._room.relieved()
-        self._backlog.clear()
-        self._compaction.installed(meta.index)
-        self._installed_index = meta.index
-        self._core.applied(meta.index)
-        self._intake.fail_through(meta.index, self._not_leader())
-        self._reads.serve(meta.index)
+        self._room.state.relieved()
+        self._applying.installed(meta)
+        self._desk.installed(meta.index, self._not_leader())
         self._observer.snapshot_installed(meta)
         return True
 
 
 def _send_nothing(to: NodeId, data: bytes) -> None:
     """Stand in for a bulk lane where there is none."""
-
-
-def _closed() -> Unavailable:
-    return Unavailable("this node is stopping")

@@ -10,8 +10,12 @@ and longer pauses, until there is room. Meanwhile
 - a node in this condition stands for election late (`lets_stand`), after those that have room; but
   it does stand, because where all disks are full somebody must still lead for reads to be served.
 
+A leader whose log's disk is full must not stay either; `Room` looks at both.
+
 Time is counted in ticks, as everywhere in this package.
 """
+
+from collections.abc import Callable
 
 FIRST_PAUSE_TICKS = 1
 LAST_PAUSE_TICKS = 20
@@ -67,3 +71,30 @@ class Stall:
             return False
         self._resign_at += self._patience_ticks
         return True
+
+
+class Room:
+    """Whether the replica has room: on the disk of its log, and on that of its state."""
+
+    def __init__(self, patience_ticks: int, log_is_full: Callable[[], bool]) -> None:
+        self.state = Stall(patience_ticks)
+        """How it is with the state's disk."""
+        self._patience_ticks = patience_ticks
+        self._log_is_full = log_is_full
+        self._full_log_ticks = 0
+
+    @property
+    def stalled(self) -> bool:
+        """Answer whether the disk is full, under the log or under the state."""
+        return self.state.lasting or self._log_is_full()
+
+    def tick(self) -> bool:
+        """Count time; answer, now and then while it lasts, that a leader should let another lead.
+
+        The core sees a full log only by a write that does not complete. Where a compaction waits
+        alone there is none, and a leader that refuses all commands would stay.
+        """
+        self.state.tick()
+        self._full_log_ticks = self._full_log_ticks + 1 if self._log_is_full() else 0
+        due = self._full_log_ticks > 0 and self._full_log_ticks % self._patience_ticks == 0
+        return self.state.overdue() or due

@@ -383,7 +383,7 @@ SNAPSHOTS = (
         "compaction-before-durable",
         "the log is cut before the state that stands for it is on the disk (PySyncObj)",
         (
-            "replica",
+            "applying",
             "self._machine.make_durable(lambda index: self._durable(meta, index))",
             "self._durable(meta, meta.index)",
         ),
@@ -461,7 +461,7 @@ CLIENTS = (
         "proposals of a deposed leader are never answered",
         (
             "replica",
-            "            self._intake.fail_after(self._answerable_index, self._not_leader())\n",
+            "            self._desk.fail_after(self._answerable_index, self._not_leader())\n",
             "",
         ),
     ),
@@ -497,21 +497,21 @@ CLIENTS = (
             "elif False:",
         ),
         (
-            "replica",
-            "        if self._room.overdue() or due:\n",
-            "        if self._room.overdue():\n",
+            "stall",
+            "return self.state.overdue() or due",
+            "return self.state.overdue()",
         ),
     ),
     _mutant(
         "leader-without-room-stays",
         "a leader that has no room to apply what is committed goes on leading",
-        ("replica", "if self._room.overdue() or due:", "if due:"),
+        ("stall", "return self.state.overdue() or due", "return due"),
     ),
     _mutant(
         "answer-to-a-former-life",
         "a restarted node takes the answer to an earlier question for one to its own",
         (
-            "replica",
+            "desk",
             "WaitingReads(first_context, core.read_index)",
             "WaitingReads(1, core.read_index)",
         ),
@@ -520,9 +520,9 @@ CLIENTS = (
         "full-log-with-nothing-to-write",
         "a leader whose full disk holds up a compaction alone refuses all commands for ever",
         (
-            "replica",
-            "        if self._room.overdue() or due:\n",
-            "        if self._room.overdue():\n",
+            "stall",
+            "return self.state.overdue() or due",
+            "return self.state.overdue()",
         ),
     ),
 )
