@@ -143,6 +143,7 @@ def test_submit_a_plan_see_it_run_and_read_its_log(page: Page, three: Cluster) -
     expect(page.get_by_role("button", name="Submit", exact=True)).to_be_disabled()
     plan.fill(PLAN)
     expect(page.locator(".compose .vertex")).to_have_count(2)
+    expect(page.locator(".steps li").first).to_contain_text("with command")
     page.get_by_role("button", name="Submit", exact=True).click()
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Mend the login form")
@@ -171,6 +172,10 @@ def test_what_others_do_shows_by_itself(page: Page, three: Cluster) -> None:
     expect(page.locator(".vertex.s-in_progress")).to_have_count(1)
     page.get_by_role("button", name=re.compile("^second")).click()
     expect(page.locator(".why")).to_contain_text("it needs first")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator(".taskhead .badge")).to_have_text("paused")
+    page.get_by_role("button", name="Go on").click()
+    expect(page.locator(".taskhead .badge")).to_have_text("under way")
     page.get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("textbox").fill("seen enough")
     page.get_by_role("dialog").get_by_role("button", name="Cancel the task").click()

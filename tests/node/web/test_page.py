@@ -12,12 +12,32 @@ from typing import Any
 import pytest
 
 from paceline.errors import TimedOut
+from paceline.node.web.server import DOCUMENTED
 from tests.node.web.fake_service import a_task
 from tests.node.web.served import Answer, Served
 
 Message = tuple[str, dict[str, Any]]
 
 CANCEL = "/api/v1/tasks/00000001/cancel"
+
+
+MAY_CHANGE = {
+    ("POST", "tasks"),
+    ("POST", "tasks/check"),
+    ("PATCH", "tasks/{id}"),
+    ("POST", "tasks/{id}/cancel"),
+    ("POST", "tasks/{id}/retry"),
+    ("POST", "tasks/{id}/checkpoint"),
+    ("POST", "tasks/{id}/budget"),
+    ("POST", "checkpoints/{id}/resolve"),
+    ("POST", "newcomers/approve"),
+    ("POST", "nodes/{id}/drain"),
+    ("POST", "nodes/{id}/revoke"),
+    ("POST", "node/leave"),
+    ("POST", "tools/check"),
+    ("POST", "checksum"),
+    ("POST", "logout"),
+}
 
 
 class Browser:
@@ -100,6 +120,16 @@ def test_some_things_are_for_the_bearer_token_alone(browser: Browser, path: str)
     body = {"trusted": True} if "trust" in path else {"path": "/tmp/nothing"}
     assert browser.post(f"/api/v1/{path}", body).status == 401
     assert browser.get("/api/v1/token").status == 401
+
+
+def test_what_the_page_may_change_is_this_and_nothing_else() -> None:
+    """Whoever adds a call that changes something must say whether it is for the page as well."""
+    open_to_the_page = {
+        (row.method, row.path.removeprefix("/api/v1/"))
+        for row in DOCUMENTED
+        if row.method not in ("GET", "HEAD") and not row.bearer_only
+    }
+    assert open_to_the_page == MAY_CHANGE
 
 
 def test_revoking_from_the_page(browser: Browser) -> None:

@@ -45,12 +45,20 @@ export async function getOrNull(path, query = {}) {
   }
 }
 
-export async function post(path, body = {}) {
+export function post(path, body = {}) {
+  return change("POST", path, body);
+}
+
+export function patch(path, body) {
+  return change("PATCH", path, body);
+}
+
+async function change(method, path, body) {
   const headers = {
     "Content-Type": "application/json",
     "X-Paceline-Key": localStorage.getItem(KEY) ?? "",
   };
-  const options = { method: "POST", headers, body: JSON.stringify(body) };
+  const options = { method, headers, body: JSON.stringify(body) };
   return answered(await fetch(address(path, {}), options));
 }
 

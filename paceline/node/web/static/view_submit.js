@@ -7,7 +7,7 @@ import { h } from "./dom.js";
 import { graph } from "./graph.js";
 import { panel } from "./parts.js";
 import { glyph } from "./shapes.js";
-import { changed } from "./store.js";
+import { changed, nodeName } from "./store.js";
 import { count } from "./words.js";
 
 const PAUSE_MS = 200;
@@ -26,6 +26,7 @@ const form = { mode: "template", type: "", description: "", plan: EXAMPLE, path:
 let templates = [];
 let drawn = null;
 let wrong = null;
+let places = new Map();
 let timer = 0;
 let asking = 0;
 let key = crypto.randomUUID();
@@ -84,8 +85,9 @@ async function check() {
   const unsaid = form.mode === "template" && !form.description.trim();
   if (unsaid) wanted.description = "…";
   try {
-    const answer = await post("tasks/check", wanted);
+    const [answer, placed] = await Promise.all([post("tasks/check", wanted), post("tasks?dry_run=true", wanted)]);
     if (number !== asking) return;
+    places = new Map(placed.subtasks.map((each) => [each.name, each]));
     [drawn, wrong] = [answer, null];
   } catch (problem) {
     if (number !== asking) return;
@@ -151,8 +153,16 @@ function preview() {
   if (!drawn) return h("p", { class: "muted", id: "wrong" }, "Reading …");
   return [
     graph(drawn.subtasks.map((each) => ({ name: each.name, needs: each.dependencies, tool: each.tool })), { label: "Graph of the new task" }),
-    h("ol", { class: "steps" }, drawn.subtasks.slice(0, 60).map((each) => h("li", { key: each.name }, h("strong", {}, each.name), h("span", { class: "muted" }, ` ${each.tools.slice(0, 3).join(", then ")}${each.tools.length > 3 ? " …" : ""}`), each.checkpoint && h("span", { class: "tag" }, "asks you"), each.review && h("span", { class: "tag" }, "reviewed")))),
+    h("ol", { class: "steps" }, drawn.subtasks.slice(0, 60).map((each) => h("li", { key: each.name }, h("strong", {}, each.name), goesTo(each.name), each.checkpoint && h("span", { class: "tag" }, "asks you"), each.review && h("span", { class: "tag" }, "reviewed")))),
   ];
+}
+
+/** Where it would go if it were ready now, or why nobody could take it. */
+function goesTo(name) {
+  const place = places.get(name);
+  if (!place) return null;
+  if (!place.node_id) return h("span", { class: "nobody" }, glyph("lost"), " ", place.reason);
+  return h("span", {}, ` → ${nodeName(place.node_id)} with ${place.tool}`);
 }
 
 function choice(label, name, entries) {

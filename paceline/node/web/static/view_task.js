@@ -1,6 +1,6 @@
 // One task: its graph, when it ran where, what was written, what came of it and what that cost.
 
-import { get, mayAct, post } from "./api.js";
+import { get, mayAct, patch, post } from "./api.js";
 import { ask, attempt } from "./dialog.js";
 import { h } from "./dom.js";
 import { graph } from "./graph.js";
@@ -160,7 +160,7 @@ function head() {
   return h("header", { class: "taskhead", key: "head" },
     h("div", { class: "titled" }, h("h1", {}, firstLine(title, 200)), h("div", { class: "acts" }, actions())),
     rest.join("").trim() && h("details", { class: "words" }, h("summary", {}, "All of its description"), h("pre", { tabindex: 0 }, task.description)),
-    h("div", { class: "line" }, badge(task.status, taskWord(task)), progress(task), h("span", {}, `${task.completed_count} of ${count(task.subtask_count, "subtask")}`)),
+    h("div", { class: "line" }, badge(task.paused ? "paused" : task.status, taskWord(task)), progress(task), h("span", {}, `${task.completed_count} of ${count(task.subtask_count, "subtask")}`)),
     task.details.reason && h("p", { class: "reason" }, task.details.reason),
     facts([
       ["Task", copyable(task.task_id, shortId(task.task_id))],
@@ -172,6 +172,7 @@ function head() {
       ["Repository", task.repository && `${task.repository.source} @ ${task.repository.commit.slice(0, 8)}`],
       ["Tokens", used ? used.toLocaleString("en") : ""],
       ["Cost", costs.length ? money(sum(costs)) : ""],
+      ["Budget", typeof task.budget_usd === "number" ? money(task.budget_usd) : ""],
     ]));
 }
 
@@ -183,6 +184,7 @@ function actions() {
   if (!mayAct()) return null;
   const over = OVER.has(task.status);
   return [
+    !over && !task.details.cancelling && h("button", { key: "pause", type: "button", onclick: pause }, task.paused ? "Go on" : "Pause"),
     !over && !task.details.cancelling && h("button", { key: "cancel", type: "button", onclick: cancel }, "Cancel"),
     (task.status === "failed" || task.status === "cancelled") && h("button", { key: "retry", type: "button", class: "primary", onclick: retry }, "Try again"),
     task.status === "checkpoint" && h("a", { key: "decide", class: "button primary", href: "#/checkpoints" }, "Decide"),
@@ -192,6 +194,12 @@ function actions() {
 async function cancel() {
   const reason = await ask({ title: "Cancel this task?", text: "What runs is stopped, on whichever machine it is. What has been done is kept.", action: "Cancel the task", danger: true, field: "Why (others see it with the task)" });
   if (reason !== null && (await attempt(() => post(`tasks/${taskId}/cancel`, { reason }), "The task is being cancelled."))) read();
+}
+
+async function pause() {
+  const paused = !task.paused;
+  const said = paused ? "Paused: what runs ends, and nothing new begins." : "The task goes on.";
+  if (await attempt(() => patch(`tasks/${taskId}`, { paused }), said)) read();
 }
 
 async function retry() {

@@ -134,7 +134,7 @@ const searchBox = {
 
 function row(task) {
   return h("a", { href: `#/task/${task.task_id}`, class: "task" },
-    glyph(task.status),
+    glyph(task.paused ? "paused" : task.status),
     h("span", { class: "what" }, h("span", { class: "title" }, firstLine(task.description)),
       h("span", { class: "muted" }, `${shortId(task.task_id)} · ${task.type.replaceAll("_", " ")} · ${count(task.subtask_count, "subtask")}${task.privacy === "sensitive" ? " · sensitive" : ""}${task.submitted_by ? ` · from ${nodeName(task.submitted_by)}` : ""}`)),
     h("span", { class: "state" }, taskWord(task)),

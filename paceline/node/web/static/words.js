@@ -27,6 +27,7 @@ export function statusWord(status) {
 /** A task is under way also while nothing of it runs. */
 export function taskWord(task) {
   if (task.details?.cancelling) return "being cancelled";
+  if (task.paused) return "paused";
   return task.status === "in_progress" ? "under way" : statusWord(task.status);
 }
 
