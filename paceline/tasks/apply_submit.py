@@ -95,6 +95,8 @@ def _check_subtask(subtask: SubtaskSpec) -> None:
         raise InputError(f"{subtask.name}: max_attempts must be at least 1")
     if not (math.isfinite(subtask.timeout_s) and subtask.timeout_s > 0):
         raise InputError(f"{subtask.name}: timeout_s must be more than 0")
+    if subtask.foreach and subtask.foreach not in subtask.needs:
+        raise InputError(f"{subtask.name}: foreach must be one of its needs")
     limit_s = subtask.start_timeout_s
     if limit_s is not None and not 0 < limit_s <= START_LIMIT_S:
         raise InputError(f"{subtask.name}: start_timeout_s must be more than 0")
@@ -186,8 +188,8 @@ def _insert_subtasks(effects: Effects, spec: TaskSpec, positions: dict[str, int]
     effects.db.executemany(
         "INSERT INTO subtasks (subtask_no, subtask_id, task_id, name, status, unmet,"
         " task_priority, priority, max_attempts, recommended_tool, complexity, created_at,"
-        " updated_at, description, start_limit)"
-        " VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " updated_at, description, start_limit, foreach_no)"
+        " VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [_subtask_row(effects, spec, subtask, numbers) for subtask in spec.subtasks],
     )
     effects.db.executemany(
@@ -218,6 +220,7 @@ def _subtask_row(
         effects.now_ms,
         subtask.description,
         None if subtask.start_timeout_s is None else int(subtask.start_timeout_s * 1000),
+        numbers[subtask.foreach] if subtask.foreach else None,
     )
 
 

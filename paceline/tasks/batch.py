@@ -24,6 +24,7 @@ from paceline.tasks.apply_budget import change_budget
 from paceline.tasks.apply_checkpoints import open_checkpoint, resolve_checkpoint
 from paceline.tasks.apply_control import cancel_subtask, change_task, end_overdue
 from paceline.tasks.apply_external import attach_worker
+from paceline.tasks.apply_foreach import expand_lists
 from paceline.tasks.apply_members import (
     admit_member,
     found_cluster,
@@ -171,7 +172,7 @@ class _Batch:
     def _run_plainly(self, command: Command) -> Any:
         before = self._effects.position()
         try:
-            return HANDLERS[type(command)](self._effects, command)
+            return _handle(self._effects, command)
         except StorageError:
             raise
         except PacelineError as refusal:
@@ -186,7 +187,7 @@ class _Batch:
     def _run_carefully(self, command: Command) -> Any:
         savepoint = self._effects.savepoint()
         try:
-            result = HANDLERS[type(command)](self._effects, command)
+            result = _handle(self._effects, command)
         except StorageError:
             raise
         except PacelineError as refusal:
@@ -200,6 +201,13 @@ class _Batch:
             result = InputError("the command holds something that cannot be stored")
         self._effects.release()
         return result
+
+
+def _handle(effects: Effects, command: Command) -> Any:
+    """Apply a command, and expand what has the list of its items by then."""
+    result = HANDLERS[type(command)](effects, command)
+    expand_lists(effects)
+    return result
 
 
 def is_of_the_disk(error: Exception) -> bool:

@@ -115,6 +115,7 @@ class SubtaskDraft:
     settings: dict[str, Any] = field(default_factory=dict)
     start_timeout_s: float | None = None
     not_labels: dict[str, str] = field(default_factory=dict)
+    foreach: str = ""
     line: int | None = field(default=None, compare=False)
 
 

@@ -209,6 +209,8 @@ class SubtaskSpec:
     """How long it may be ready without an attempt being given out; None = for ever. Level 2."""
     not_labels: dict[str, str] = field(default_factory=dict, metadata=LATER)
     """Labels that its node must not have. Level 2."""
+    foreach: str = field(default="", metadata=LATER)
+    """The one of its `needs` whose output lists items: it is done once for each. Level 2."""
 
 
 @dataclass(frozen=True, slots=True)

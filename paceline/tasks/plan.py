@@ -211,6 +211,7 @@ def _subtask_spec(draft: SubtaskDraft, subtask_id: str, sensitive: bool) -> Subt
         settings=draft.settings,
         start_timeout_s=draft.start_timeout_s,
         not_labels=draft.not_labels,
+        foreach=draft.foreach,
     )
 
 

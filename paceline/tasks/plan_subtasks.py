@@ -36,6 +36,7 @@ say both for all its subtasks."""
 _SUBTASK_FIELDS: dict[str, plan_fields.Reader] = {
     "name": plan_fields.name,
     "needs": plan_fields.words,
+    "foreach": plan_fields.text(plan_fields.NAME_LIMIT),
     "tool": plan_fields.words,
     "run": plan_fields.text(RUN_LIMIT),
     "instructions": plan_fields.text(INSTRUCTIONS_LIMIT),
@@ -57,6 +58,7 @@ _SUBTASK_FIELDS: dict[str, plan_fields.Reader] = {
 _COPIED = (
     "run",
     "description",
+    "foreach",
     "priority",
     "complexity",
     "max_attempts",
@@ -88,6 +90,8 @@ def own_subtasks(
             # An unknown tool has been told about; what would follow from it has not to be.
             if not fields.refused("tool") and set(tools) <= set(known_tools):
                 _check_run(who, fields, tools, found)
+        if "foreach" in fields.values:
+            _check_foreach(who, fields, found)
         own = agent_terms.own_terms(who, fields, tools, found)
         gates = plan_gates.settings(terms, fields.values)
         given = {**gates, **fields.get("settings", {})}
@@ -98,6 +102,7 @@ def own_subtasks(
     if all(vertex.name for vertex in vertices):
         for problem in graph.problems(vertices):
             found.add(problem.reason, problem.line)
+    _check_lists(drafts, found)
     return tuple(drafts)
 
 
@@ -126,6 +131,22 @@ def _check_words(who: str, fields: Fields, privacy: Privacy, found: Findings) ->
     if privacy is Privacy.SENSITIVE and fields.get("privacy") is Privacy.NORMAL:
         reason = f"privacy: {who} cannot be normal in a sensitive task"
         found.add(reason, fields.line_of("privacy"))
+
+
+def _check_foreach(who: str, fields: Fields, found: Findings) -> None:
+    needed = {word.text for word in fields.get("needs", ())}
+    if fields.get("foreach") not in needed:
+        reason = f"foreach: {who} must also need {quoted(fields.get('foreach'))}, which lists items"
+        found.add(reason, fields.line_of("foreach"))
+
+
+def _check_lists(drafts: Iterable[SubtaskDraft], found: Findings) -> None:
+    """Note what would go through the items of a subtask that is itself done for each of some."""
+    several = {draft.name for draft in drafts if draft.foreach}
+    for draft in drafts:
+        if draft.foreach in several:
+            reason = f"foreach: {quoted(draft.foreach)} is itself done for each item of a list"
+            found.add(reason, draft.line)
 
 
 def _check_run(who: str, fields: Fields, tools: tuple[str, ...], found: Findings) -> None:

@@ -319,6 +319,13 @@ CREATE TABLE external_workers (
 """
 """Workers that are no nodes: which node speaks for each, and since which entry of the log."""
 
+_FOREACH: Final = """
+ALTER TABLE subtasks ADD COLUMN foreach_no INTEGER;
+CREATE INDEX subtasks_to_expand ON subtasks (subtask_no)
+    WHERE foreach_no IS NOT NULL AND status = 'pending' AND unmet = 0;
+"""
+"""`foreach_no`: the subtask that lists the items of this one, as long as it is not expanded."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _TABLES + _INDEXES,
     _MEMBERSHIP,
@@ -327,6 +334,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     _QUALITY,
     _CONTROL,
     _EXTERNAL,
+    _FOREACH,
 )
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""

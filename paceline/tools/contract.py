@@ -79,7 +79,8 @@ class Job:
     def variables(self) -> dict[str, str]:
         """Answer the job as environment variables, for programs that are told so where to work."""
         changes = {"PACELINE_CHANGES": str(self.changes)} if self.changes else {}
-        return changes | {
+        item = {"PACELINE_ITEM": str(self.settings["item"])} if "item" in self.settings else {}
+        return (changes | item) | {
             "PACELINE_TASK_ID": self.task_id,
             "PACELINE_SUBTASK": self.name,
             "PACELINE_SUBTASK_ID": self.subtask_id,

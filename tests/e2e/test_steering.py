@@ -122,6 +122,32 @@ def test_what_does_not_end_within_a_drain_goes_elsewhere(three: Cluster) -> None
     wait_for("the sleeper to be gone", lambda: not sleepers(), 15)
 
 
+def test_a_list_is_gone_through_on_all_nodes_and_joined(three: Cluster) -> None:
+    node = three.nodes[1]
+    text = """
+description: for each
+subtasks:
+  - {name: list, tool: command, run: 'printf "a b\\n$(date)\\n;id\\n" > "$PACELINE_OUTPUT"'}
+  - name: each
+    tool: command
+    needs: list
+    foreach: list
+    run: 'printf "<%s>" "$PACELINE_ITEM" > "$PACELINE_OUTPUT"'
+  - {name: join, tool: command, needs: each, run: 'cd "$PACELINE_INPUTS"; cat each*; cat each*
+      > "$PACELINE_OUTPUT"'}
+"""
+    document = completed(node, node.submit(text.replace("$(date)", "two")))
+    assert [each["name"] for each in document["subtasks"]] == [
+        "list",
+        "each 1",
+        "join",
+        "each 2",
+        "each 3",
+    ]
+    joined = document["subtasks"][2]["result"]["output"]["text"]
+    assert joined == "<a b><two><;id>"
+
+
 def test_a_cancel_arrives_though_the_leader_dies(three: Cluster) -> None:
     leader = three.leader()
     follower = three.followers()[0]

@@ -24,7 +24,7 @@ def drafts() -> list[TaskDraft]:
 
 
 def test_the_examples_are_there() -> None:
-    assert len(GOOD) == 4
+    assert len(GOOD) == 5
     assert len(REFUSED) == 2
 
 
@@ -35,7 +35,7 @@ def test_both_formats_say_the_same() -> None:
 
 
 def test_sensitive_work_passes_on() -> None:
-    spec = plan.to_spec(drafts()[2], task_id="T", new_subtask_id=iter("12").__next__)
+    spec = plan.to_spec(drafts()[3], task_id="T", new_subtask_id=iter("12").__next__)
     assert [subtask.privacy for subtask in spec.subtasks] == [Privacy.SENSITIVE] * 2
 
 
@@ -46,7 +46,7 @@ def test_the_template_of_ones_own_can_be_read() -> None:
 
 
 def test_a_plan_with_a_template() -> None:
-    draft = drafts()[3]
+    draft = drafts()[4]
     assert draft.type == "bug_fix"
     assert {subtask.tools for subtask in draft.subtasks} == {("codex", "claude_code")}
 
