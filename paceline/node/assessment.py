@@ -20,13 +20,14 @@ from paceline.evaluators.config import Config, parse
 from paceline.evaluators.context import Context
 from paceline.evaluators.gather import Gathered, gather
 from paceline.evaluators.measure.commands import commands_for
-from paceline.evaluators.measure.running import measure
+from paceline.evaluators.measure.running import Runner, behind_walls, measure
 from paceline.node.assessing import Assessing
 from paceline.node.briefed import diff
 from paceline.node.desk import Desk, Work
 from paceline.node.git import object_format
 from paceline.node.harvest import Start
 from paceline.node.logs import LogWriter
+from paceline.node.walls import borrowed, walls
 from paceline.node.workspace import check_out, open_workspace
 from paceline.tasks.draft import REVIEW
 from paceline.tasks.gates import GATES
@@ -119,7 +120,18 @@ async def _measured(
         gathered.manifests,
         time_s=config.commands.time_s,
         memory_mib=config.commands.memory_mib,
+        runner=await _runner(work, desk, top),
     )
+
+
+async def _runner(work: Work, desk: Desk, judged: Path) -> Runner | None:
+    """Answer how commands are run: behind the walls of whoever made the change, if it had any."""
+    tool = desk.tools.tool(work.tool)
+    kept = await asyncio.to_thread(walls, tool, desk, desk.directory_of(work.key))
+    if kept is None:
+        return None
+    objects = await asyncio.to_thread(borrowed, judged)
+    return behind_walls(kept.seeing((*objects, Path.home() / "go" / "pkg" / "mod")))
 
 
 def _given_tests(settings: Any) -> tuple[str, ...]:

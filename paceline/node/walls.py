@@ -67,7 +67,7 @@ def walls(tool: BaseTool, desk: Desk, place: Path) -> Confinement | None:
     return Confinement(
         isolation=desk.isolation,
         place=place,
-        readable=(*programs, *_borrowed(place / "workspace"), *_paths(tool, "readable")),
+        readable=(*programs, *borrowed(place / "workspace"), *_paths(tool, "readable")),
         writable=_paths(tool, "writable"),
         hidden=hidden,
     )
@@ -85,7 +85,7 @@ def _paths(tool: BaseTool, name: str) -> tuple[Path, ...]:
     return tuple(Path(path).expanduser() for path in tool.config.get(name, ()))
 
 
-def _borrowed(workspace: Path) -> tuple[Path, ...]:
+def borrowed(workspace: Path) -> tuple[Path, ...]:
     """Answer the directories that the work tree borrows its objects from, and those from others."""
     found: list[Path] = []
     waiting = [workspace / ".git" / "objects"]

@@ -24,8 +24,9 @@ from paceline.tasks.queries_quality import Briefing
 from paceline.tasks.queries_results import NamedChange
 from paceline.tools.contract import Job
 from paceline.tools.events import Event, Final, ToolResult
+from paceline.tools.isolation import probe
 from tests.node.desks import Played, attempt, make_desk, make_repository, make_work
-from tests.tools.children import run
+from tests.tools.children import PATH, run
 
 GOOD = '''\
 """Arithmetic for lists."""
@@ -111,6 +112,18 @@ def test_tests_that_the_plan_names_are_run_on_the_result(tmp_path: Path) -> None
     assert found.tests_failed
     assert found.score is not None
     assert found.score < 5, "tests that fail are never a pass"
+
+
+def test_tests_run_behind_the_walls_of_whoever_made_the_change(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "probe").mkdir()
+    isolation = run(probe(PATH, tmp_path / "probe"))
+    bench.desk = replace(bench.desk, isolation=isolation)
+    outside = tmp_path / "source" / "a.txt"
+    line = f"touch here && test -e mean.py && test ! -e {outside}"
+    found = bench.judged(WRITE_GOOD, settings={"gates": {"tests": [line]}})
+    assert outside.exists()
+    assert found.tests_failed is not isolation.is_sandbox, "it is there, and cannot be seen"
 
 
 def test_the_rules_are_those_of_the_base(tmp_path: Path) -> None:

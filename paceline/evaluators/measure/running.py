@@ -30,6 +30,7 @@ from paceline.evaluators.measure.commands import GIVEN, Command
 from paceline.evaluators.reading import read_bytes
 from paceline.tools import process
 from paceline.tools.environment import build_environment
+from paceline.tools.isolation import Confinement
 from paceline.tools.process import ChildProcess, ProcessSpec, child_process
 
 OUTPUT_LIMIT_BYTES = 64 * 1024 * 1024
@@ -62,7 +63,11 @@ _MODULE = re.compile(r"^module\s+(\S+)", re.M)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One command, ready to be run. `environment` is complete."""
+    """One command, ready to be run. `environment` is complete.
+
+    `place` is a directory of the order's own, with `home` and `tmp`; `confinement` are the walls
+    behind which `run_here` runs it, if there are any.
+    """
 
     line: str
     directory: Path
@@ -70,6 +75,8 @@ class Order:
     mark_file: Path
     time_s: float
     memory_mib: int
+    place: Path
+    confinement: Confinement | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +158,7 @@ def _order(repository: Path, directory: Path, time_s: float, memory_mib: int) ->
         mark_file=directory / "mark",
         time_s=time_s,
         memory_mib=memory_mib,
+        place=directory,
     )
 
 
@@ -196,6 +204,25 @@ def _ending(command: Command, outcome: Outcome, tail: str) -> Ending:
 # --- one command ----------------------------------------------------------------------------------
 
 
+def behind_walls(walls: Confinement) -> Runner:
+    """Answer a runner that keeps commands from the machine, as the one who made the change was.
+
+    They see their own directory and the work tree, which they may change, and what `walls` shows.
+    """
+
+    async def run(order: Order) -> Outcome:
+        own = replace(
+            walls,
+            place=order.place,
+            readable=(*walls.readable, coverage.TRACER),
+            writable=(*walls.writable, order.directory, order.place / "v8"),
+        )
+        environment = {**order.environment, "GOCACHE": str(order.place / "tmp" / "go-build")}
+        return await run_here(replace(order, confinement=own, environment=environment))
+
+    return run
+
+
 async def run_here(order: Order) -> Outcome:
     """Run an order as this user, within its limits."""
     spec = ProcessSpec(
@@ -205,6 +232,7 @@ async def run_here(order: Order) -> Outcome:
         mark_file=order.mark_file,
         timeout_s=order.time_s,
         output_limit_bytes=OUTPUT_LIMIT_BYTES,
+        confinement=order.confinement,
     )
     lines: deque[str] = deque(maxlen=TAIL_LINES)
     memory = _Memory(order.memory_mib * 1024 * 1024)
