@@ -126,6 +126,8 @@ async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
         raise TimedOut("inputs and repository did not come here in time") from None
     except MergeConflict as conflict:
         return unresolved(conflict)
+    except Unfit as unfit:
+        return Outcome(unfit.status, str(unfit))
     outcome = await _run(tool, prepared.job, Transcript(log, desk.redactor))
     if outcome.status is not ResultStatus.OK:
         return outcome

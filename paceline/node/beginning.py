@@ -10,23 +10,27 @@ from paceline.node.briefing import briefing, write_changes
 from paceline.node.change_merge import MergeConflict, Merged, merge
 from paceline.node.desk import Desk, Work
 from paceline.node.git import object_format
-from paceline.node.harvest import Start
+from paceline.node.harvest import Start, Unfit, entries
 from paceline.node.logs import LogWriter
+from paceline.node.setup import copy_files, read_setup, run_setup
 from paceline.node.workspace import branch_of, check_out, open_workspace
-from paceline.tasks.model import PermissionLevel, Repository
+from paceline.tasks.model import PermissionLevel, Repository, ResultStatus
 from paceline.tasks.peer_review import CHANGE_FILE
 from paceline.tools.brief import Brief
-from paceline.tools.contract import BaseTool
+from paceline.tools.contract import BaseTool, Job
 from paceline.tools.hygiene import strip
+from paceline.tools.worktree import work_tree
+
+SETUP_FILES_LIMIT = 1_000
 
 
 async def begin(
-    repository: Repository, work: Work, desk: Desk, tool: BaseTool, log: LogWriter
+    repository: Repository, work: Work, desk: Desk, tool: BaseTool, *, job: Job, log: LogWriter
 ) -> tuple[Start, Brief]:
     """Check out what the work begins with: the task's commit, or the merge of what it needs.
 
     Answer that, and what an agent is told of it. Raise MergeConflict if what it depends on does not
-    go together and it cannot be the one to resolve that; Unavailable, CorruptStorage, StorageFull.
+    go together and it cannot be the one to resolve that; Unfit where its setup fails; Unavailable, CorruptStorage, StorageFull.
     """
     place = desk.directory_of(work.key)
     workspace = place / "workspace"
@@ -46,6 +50,7 @@ async def begin(
         await write_change(workspace, work.briefing.start, merged.commit, file)
     upstream = await write_changes(work, workspace, place / "changes")
     await asyncio.to_thread(shutil.copyfile, workspace / ".git" / "index", place / "index")
+    prepared = await _set_up(repository, merged.commit, cache, desk, job=job, log=log)
     start = Start(
         cache=cache,
         base=repository.commit,
@@ -55,8 +60,34 @@ async def begin(
         taken=await _strip(work, desk, tool, log) if tool.agent else (),
         parents=merged.parents,
         conflicts=merged.conflicts,
+        prepared=prepared,
     )
     return start, await briefing(work, workspace, upstream, merged.conflicts)
+
+
+async def _set_up(
+    repository: Repository, commit: str, cache: Path, desk: Desk, *, job: Job, log: LogWriter
+) -> dict[str, tuple[str, str]]:
+    """Do what the repository wants done first; answer what that left, by path."""
+    setup = await read_setup(job.workspace, repository.commit)
+    if setup is None:
+        return {}
+    await asyncio.to_thread(copy_files, setup, job.workspace)
+    if setup.run and (failure := await run_setup(setup, job, desk, log)):
+        raise Unfit(ResultStatus.FAILED, f"the repository's setup failed: {failure}")
+    place = job.workspace.parent
+    async with work_tree(
+        job.workspace,
+        within=place,
+        index=place / "index",
+        borrowed=[cache / "objects", job.workspace / ".git" / "objects"],
+        object_format=object_format(commit),
+    ) as tree:
+        found = await entries(tree, commit, await tree.state())
+    if len(found) > SETUP_FILES_LIMIT:
+        words = f"the repository's setup leaves {len(found)} files that git does not ignore"
+        raise Unfit(ResultStatus.FAILED, f"{words}: add them to .gitignore")
+    return {path: each.after for path, each in found.items()}
 
 
 def _require_folder(workspace: Path, folder: str) -> None:

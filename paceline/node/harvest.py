@@ -15,8 +15,8 @@ import asyncio
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from paceline.errors import PacelineError, ToolError
@@ -38,6 +38,7 @@ TOLD = 10
 
 READ_BYTES = 1024 * 1024
 REF_LIMIT_BYTES = 64 * 1024
+ABSENT = "000000"
 MARKS = (b"<<<<<<< ", b">>>>>>> ")
 MARKS_READ_BYTES = 16 * 1024 * 1024
 
@@ -50,7 +51,8 @@ class Start:
     """Where an attempt began in its repository.
 
     `index` is git's index of the untouched checkout, `kept` where the files in `taken` were put.
-    `conflicts` are files that it was to resolve, in a merge of `parents`.
+    `conflicts` are files that it was to resolve, in a merge of `parents`. `prepared` is what the
+    repository's setup left: paths, each with mode and object, as they then were.
     """
 
     cache: Path
@@ -61,6 +63,7 @@ class Start:
     taken: tuple[str, ...] = ()
     parents: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
+    prepared: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class Unfit(PacelineError):
@@ -99,6 +102,25 @@ async def harvest(
         return await reaping.change(commit, place / "bundle") if commit else None
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path in two states: mode and object, as git writes them."""
+
+    before: tuple[str, str]
+    after: tuple[str, str]
+
+
+async def entries(tree: WorkTree, before: str, after: str) -> dict[str, Entry]:
+    """Answer what is different between two states, by path."""
+    asked = ("diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", before, after)
+    fields = "\n".join(await tree.git(*asked)).split("\0")
+    found = {}
+    for head, path in zip(fields[::2], fields[1::2], strict=False):
+        mode, new_mode, name, new_name, _ = head.strip().removeprefix(":").split(" ")
+        found[path] = Entry((mode, name), (new_mode, new_name))
+    return found
+
+
 class _Reaping:
     """The steps of one harvest, on one scratch repository."""
 
@@ -115,7 +137,7 @@ class _Reaping:
     async def commit(self, tool: BaseTool) -> str:
         """Answer the commit that has what was left, or nothing if that is what it began with."""
         start = self._start
-        state = await self._state()
+        state = await self._without_setup(await self._state())
         changes = await self._tree.changes(start.commit, state)
         if not changes and not start.conflicts:
             return ""
@@ -159,6 +181,24 @@ class _Reaping:
                     ResultStatus.DENIED, f"a repository within the repository: {error}"
                 ) from error
             raise
+
+    async def _without_setup(self, state: str) -> str:
+        """Answer the state without what the setup left and nobody has changed since."""
+        prepared = self._start.prepared
+        if not prepared:
+            return state
+        now = await entries(self._tree, self._start.commit, state)
+        for path, left in prepared.items():
+            if path in now and now[path].after == left:
+                await self._put_back(path, now[path].before)
+        return (await self._tree.git("write-tree"))[0]
+
+    async def _put_back(self, path: str, before: tuple[str, str]) -> None:
+        mode, name = before
+        if mode == ABSENT:
+            await self._tree.git("update-index", "--force-remove", "--", path)
+        else:
+            await self._tree.git("update-index", "--add", "--cacheinfo", f"{mode},{name},{path}")
 
     # --- what may be taken ------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Pre
     if work.task.repository is None:
         job = replace(job, brief=Brief(task=task_words(work)))
     else:
-        start, brief = await begin(work.task.repository, work, desk, tool, log)
+        start, brief = await begin(work.task.repository, work, desk, tool, job=job, log=log)
         folder = work.task.repository.folder
         workspace = job.workspace / folder if folder else job.workspace
         job = replace(job, brief=brief, changes=place / "changes", workspace=workspace)

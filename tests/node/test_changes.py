@@ -420,3 +420,56 @@ def test_work_in_a_folder(tmp_path: Path) -> None:
     outcome = bench.do("true", gone)
     assert outcome.status is ResultStatus.ERROR
     assert "the folder sub/deep is not in the repository" in outcome.text
+
+
+# --- what a repository wants done first ---
+
+SETUP = {
+    ".paceline/workspace.toml": 'setup = "echo made > made; echo more >> a.txt; rm b.txt; echo set"\n'
+    '[copy]\n"deep/example" = "new/place/local"\n',
+    "deep/example": "x\n",
+    **FILES,
+}
+
+
+@pytest.mark.parametrize("agent", [False, True])
+def test_what_the_setup_leaves_is_no_change(tmp_path: Path, agent: bool) -> None:
+    bench = Bench(tmp_path, SETUP)
+    ready = "test -e made && test -e new/place/local && grep -q more a.txt && ! test -e b.txt"
+    assert bench.do(ready, agent=agent, settings={"must_change": True}).status is (
+        ResultStatus.FAILED
+    ), "the setup is no work of its own"
+    assert "setting up: echo made" in bench.log()
+    found = bench.change(f"{ready} && echo own > made; echo y > c", agent=agent).change
+    clone = bench.fetched(found)
+    assert git(clone, "diff", "--name-status", "main", "got") == "A\tc\nA\tmade"
+    assert git(clone, "show", "got:made") == "own"
+
+
+def test_a_setup_counts_as_it_was_in_the_tasks_commit(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    line = f"mkdir .paceline; echo 'setup = \"touch {tmp_path}/evil\"' > .paceline/workspace.toml"
+    changed = bench.change(line, agent=True)
+    assert bench.do("true", changed).status is ResultStatus.OK
+    assert not (tmp_path / "evil").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('setup = "echo why >&2; exit 3"', "setup failed: exit status 3\nwhy"),
+        ("setup = 3", "setup must be a shell line"),
+        ("nothing", "cannot be read"),
+        ("install = 1", "there is no install"),
+        ("timeout_s = 1e9", "timeout_s must be"),
+        ('[copy]\n"a.txt" = "../x"', "within the repository"),
+        ('[copy]\n"none" = "x"', "no plain file"),
+        ('[copy]\n"a.txt" = ".git/hooks/x"', "within the repository"),
+    ],
+)
+def test_a_setup_that_fails_or_makes_no_sense(tmp_path: Path, text: str, words: str) -> None:
+    bench = Bench(tmp_path, {**FILES, ".paceline/workspace.toml": text})
+    outcome = bench.do("touch ran")
+    assert outcome.status in (ResultStatus.FAILED, ResultStatus.ERROR)
+    assert words in outcome.text
+    assert not list(tmp_path.rglob("ran"))
