@@ -30,7 +30,8 @@ async def begin(
     """Check out what the work begins with: the task's commit, or the merge of what it needs.
 
     Answer that, and what an agent is told of it. Raise MergeConflict if what it depends on does not
-    go together and it cannot be the one to resolve that; Unfit where its setup fails; Unavailable, CorruptStorage, StorageFull.
+    go together and it cannot be the one to resolve that; Unfit where its setup fails; Unavailable,
+    CorruptStorage, StorageFull.
     """
     place = desk.directory_of(work.key)
     workspace = place / "workspace"

@@ -425,7 +425,7 @@ def test_work_in_a_folder(tmp_path: Path) -> None:
 # --- what a repository wants done first ---
 
 SETUP = {
-    ".paceline/workspace.toml": 'setup = "echo made > made; echo more >> a.txt; rm b.txt; echo set"\n'
+    ".paceline/workspace.toml": 'setup = "echo made > made; echo more >> a.txt; rm b.txt"\n'
     '[copy]\n"deep/example" = "new/place/local"\n',
     "deep/example": "x\n",
     **FILES,
