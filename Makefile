@@ -8,7 +8,7 @@ FROM ?= 1
 SEEDS ?= 2000
 SEED ?=
 
-.PHONY: setup demo test check format lint types layers tests tools sim mutants mutants-quick wheel clean
+.PHONY: setup demo test check format lint types layers tests tools sim mutants mutants-quick docs wheel clean
 
 setup: $(STAMP)
 
@@ -24,7 +24,7 @@ demo: setup              ## three nodes, real work, the leader killed in the mid
 test: setup              ## the quick suite (under two minutes)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not e2e and not mutants"
 
-check: format lint types layers tests sim mutants-quick   ## everything that CI checks
+check: format lint types layers tests sim mutants-quick docs   ## everything that CI checks
 
 format: setup
 	$(BIN)/ruff format --check .
@@ -55,9 +55,13 @@ mutants: setup           ## plant bugs, show that the simulation finds each in C
 mutants-quick: setup     ## the same by the recorded seeds; of those that moved, only the first 60 seeds
 	$(BIN)/python -m tests.sim.mutants --seeds 60
 
+docs: setup              ## the documentation as a site, in site/; every broken link is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 wheel: setup
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
