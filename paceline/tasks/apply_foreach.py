@@ -39,10 +39,12 @@ class _BadList(Exception):
 
 
 def expand_lists(effects: Effects) -> None:
-    """Expand every subtask that is ready but for its list."""
+    """Expand every subtask that is ready but for its list, and that no person holds."""
     waiting = effects.db.execute(
         "SELECT subtask_no, foreach_no FROM subtasks INDEXED BY subtasks_to_expand"
-        " WHERE foreach_no IS NOT NULL AND status = 'pending' AND unmet = 0 ORDER BY subtask_no"
+        " WHERE foreach_no IS NOT NULL AND status = 'pending' AND unmet = 0 AND not_before < ?"
+        " ORDER BY subtask_no",
+        (quality.NEVER_MS,),
     ).fetchall()
     for number, source in waiting:
         try:

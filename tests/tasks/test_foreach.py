@@ -7,7 +7,13 @@ import pytest
 
 from paceline.errors import InputError, InvalidPlan
 from paceline.tasks import plan, queries
-from paceline.tasks.commands import CancelSubtask, RetryTask, SubmitTask
+from paceline.tasks.commands import (
+    CancelSubtask,
+    OpenCheckpoint,
+    ResolveCheckpoint,
+    RetryTask,
+    SubmitTask,
+)
 from paceline.tasks.levels import level_of
 from paceline.tasks.machine import TaskMachine
 from paceline.tasks.model import BlobRef, Outcome, Output, ResultStatus, SubtaskSpec, TaskSpec
@@ -157,3 +163,13 @@ subtasks:
     assert 'line 6: foreach: "c" is itself done for each' in str(wrong.value)
     spec = TaskSpec("t", "", "plan", (subtask("a"), subtask("b", "a", foreach="a")))
     assert level_of(SubmitTask(spec, "")) == 2
+
+
+def test_one_that_a_person_holds_fans_out_when_it_may_go_on(drive: Driver) -> None:
+    submit(drive)
+    drive(OpenCheckpoint("c", "task", "b"))
+    drive.run("list", gives("one\ntwo\n"))
+    drive.run("other")
+    assert ready(drive) == {}
+    drive(ResolveCheckpoint("c", "accept"))
+    assert list(ready(drive)) == ["b 1", "b 2"]
