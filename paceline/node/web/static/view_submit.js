@@ -154,6 +154,7 @@ function preview() {
   return [
     graph(drawn.subtasks.map((each) => ({ name: each.name, needs: each.dependencies, tool: each.tool })), { label: "Graph of the new task" }),
     h("ol", { class: "steps" }, drawn.subtasks.slice(0, 60).map((each) => h("li", { key: each.name }, h("strong", {}, each.name), goesTo(each.name), each.checkpoint && h("span", { class: "tag" }, "asks you"), each.review && h("span", { class: "tag" }, "reviewed")))),
+    obstacles(),
   ];
 }
 
@@ -161,8 +162,18 @@ function preview() {
 function goesTo(name) {
   const place = places.get(name);
   if (!place) return null;
-  if (!place.node_id) return h("span", { class: "nobody" }, glyph("lost"), " ", place.reason);
+  if (!place.node_id) return h("span", { class: "nobody" }, glyph("lost"), " nobody can take it now");
   return h("span", {}, ` → ${nodeName(place.node_id)} with ${place.tool}`);
+}
+
+/** Why nobody could take some of them, each reason once. */
+function obstacles() {
+  const held = [...places.values()].filter((each) => !each.node_id);
+  if (!held.length) return null;
+  const reasons = [...new Set(held.map((each) => each.reason))];
+  return h("details", { class: "obstacles" }, h("summary", {}, `Why nobody can take ${held.length === places.size ? "them" : "some of them"} now`),
+    h("p", {}, "It can be submitted all the same, and waits until a node can."),
+    h("ul", {}, reasons.slice(0, 5).map((reason) => h("li", { key: reason }, reason.split("; ").map((part) => h("span", { key: part }, part))))));
 }
 
 function choice(label, name, entries) {
