@@ -7,6 +7,12 @@ How others come in is in `admitting`.
 
 Contacts spread by flooding: whoever learns something new of a member tells those it is connected
 to; the stamp in a contact, made by its owner, ends that.
+
+A node whose log is behind does not know who came in meanwhile, and one of these may be the leader,
+from whom alone the log can come: refusing it would lock the node out for good. (Raft's servers must
+listen to leaders that are not in their configuration: Ongaro's dissertation, section 4.1.) So whom
+a member tells of is let in, too, as long as that member is one; it counts as a member only when the
+log says so. A member could lie, but no more than it can with the token that it knows.
 """
 
 import sqlite3
@@ -31,6 +37,12 @@ from paceline.tasks.effects import Change
 
 log = structlog.get_logger(__name__)
 
+INTRODUCED_LIMIT = 64
+"""Nodes that members have told of and the log has not."""
+
+FORMER_LIMIT = 1024
+"""Nodes that the log has taken off the list: nobody can introduce them."""
+
 
 class Members:
     """One node's view of its cluster."""
@@ -42,6 +54,9 @@ class Members:
         self._listed: frozenset[NodeId] = frozenset()
         self._revoked: frozenset[NodeId] = frozenset()
         self._ids: frozenset[NodeId] = frozenset()
+        self._introduced: dict[NodeId, set[NodeId]] = {}
+        """Who is not on the list yet, and the members that told of it."""
+        self._former: dict[NodeId, None] = {}
         self.cluster_id = ""
         transport.on(Kind.GOSSIP, self._on_gossip)
         transport.on_link(self._on_link)
@@ -57,7 +72,7 @@ class Members:
 
     def allowed(self, public_key: bytes) -> bool:
         """Answer whether the owner of that key may talk to this node as a member."""
-        return fingerprint(public_key) in self._ids
+        return self._is_welcome(fingerprint(public_key))
 
     def contact(self, node_id: NodeId) -> Contact | None:
         """Answer where a node is, as far as it is known."""
@@ -95,20 +110,54 @@ class Members:
         self._list(status.membership.members or self._listed)
 
     def _list(self, listed: Iterable[NodeId]) -> None:
-        self._listed = frozenset(listed)
+        former, self._listed = self._listed, frozenset(listed)
         self._ids = self._listed - self._revoked
+        self._remember_former(former - self._listed)
+        for node_id, sponsors in list(self._introduced.items()):
+            sponsors.intersection_update(self._ids)
+            if not sponsors or not self._may_be_introduced(node_id):
+                del self._introduced[node_id]
         self._sync()
+
+    def _remember_former(self, gone: Iterable[NodeId]) -> None:
+        for node_id in gone:
+            self._former.pop(node_id, None)
+            self._former[node_id] = None
+        while len(self._former) > FORMER_LIMIT:
+            del self._former[next(iter(self._former))]
+
+    def _is_welcome(self, node_id: NodeId) -> bool:
+        return node_id in self._ids or node_id in self._introduced
+
+    def _may_be_introduced(self, node_id: NodeId) -> bool:
+        """Answer whether a node is news to this one's log, and not one that it has seen go."""
+        known = node_id in self._listed or node_id == self._node_id
+        return not known and node_id not in self._revoked and node_id not in self._former
+
+    def _introduce(self, sponsor: NodeId, contacts: Iterable[Contact]) -> None:
+        """Let in whom a member tells of, as long as the sponsor itself is one."""
+        if sponsor not in self._ids:
+            return
+        before = len(self._introduced)
+        for node_id in (contact.node_id for contact in contacts):
+            if not self._may_be_introduced(node_id):
+                continue
+            if node_id in self._introduced or len(self._introduced) < INTRODUCED_LIMIT:
+                self._introduced.setdefault(node_id, set()).add(sponsor)
+        if len(self._introduced) > before:
+            self._sync()
 
     # --- where ------------------------------------------------------------------------------------
 
     def _sync(self) -> None:
-        """Make the transport's peers those members whose contacts are known."""
-        self._discovery.keep(self._ids)
+        """Make the transport's peers those who are welcome and whose contacts are known."""
+        self._discovery.keep(self._ids | self._introduced.keys())
         for node_id in self._transport.peers:
-            if node_id not in self._ids:
+            if not self._is_welcome(node_id):
                 self._transport.remove_peer(node_id)
-        for contact in self.contacts()[1:]:
-            self._connect(contact)
+        for contact in self._discovery.contacts:
+            if self._is_welcome(contact.node_id):
+                self._connect(contact)
 
     def _connect(self, contact: Contact) -> None:
         try:
@@ -124,8 +173,9 @@ class Members:
 
     def _on_contact(self, contact: Contact) -> None:
         """Connect to a member that has been found, or has moved, and tell the others."""
-        if contact.node_id in self._ids:
+        if self._is_welcome(contact.node_id):
             self._connect(contact)
+        if contact.node_id in self._ids:
             self._tell_all((contact,))
 
     def _tell_all(self, contacts: tuple[Contact, ...]) -> None:
@@ -138,9 +188,11 @@ class Members:
             self._transport.send(node_id, Kind.GOSSIP, encode_contacts(self.contacts()))
 
     def _on_gossip(self, sender: NodeId, body: bytes) -> None:
-        for contact in decode_contacts(body):
+        contacts = decode_contacts(body)
+        for contact in contacts:
             direct = contact.node_id == sender
             self._discovery.learn(contact, Source.GREETING if direct else Source.GOSSIP)
+        self._introduce(sender, contacts)
 
 
 def follow_members(

@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,13 +140,17 @@ def test_wrong_plans_and_ids_are_told(real: RealNode) -> None:
     assert real.run("submit", "x", "--type", "bug_fixx").status == 2
 
 
-def test_the_page_opens_once_and_shows_the_node(real: RealNode) -> None:
+def test_the_page_opens_once_and_may_read(real: RealNode) -> None:
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-    with opener.open(real.run("web", "--print-url").out.strip(), timeout=30) as page:
-        body = page.read().decode()
+    link = real.run("web", "--print-url").out.strip()
+    with opener.open(link, timeout=30) as page:
+        assert "<title>Paceline</title>" in page.read().decode()
+    with opener.open(f"{real.file['page_url']}api/v1/status", timeout=30) as answer:
+        assert json.load(answer)["node_id"] == real.file["node_id"]
 
-    assert real.file["node_id"] in body
-    assert "leader" in body
+    stranger = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        stranger.open(link, timeout=30)
 
 
 def test_a_second_node_in_the_same_directory_is_refused(real: RealNode) -> None:
