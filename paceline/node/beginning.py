@@ -7,7 +7,7 @@ from pathlib import Path
 from paceline.errors import InputError
 from paceline.node.briefed import write_change
 from paceline.node.briefing import briefing, write_changes
-from paceline.node.change_merge import MergeConflict, Merged, merge
+from paceline.node.change_merge import MergeConflict, Merged, merge, take_later
 from paceline.node.desk import Desk, Work
 from paceline.node.git import object_format
 from paceline.node.harvest import Start, Unfit, entries
@@ -40,10 +40,13 @@ async def begin(
         await desk.repositories.bring(cache, each.change)
     await open_workspace(cache, workspace, object_format(repository.commit))
     merged = await merge(workspace, repository.commit, work.changes)
-    if merged.conflicts and not _can_resolve(work, tool):
+    if merged.conflicts and not work.takes_later and not _can_resolve(work, tool):
         raise MergeConflict(merged.conflicts, [each.name for each in work.changes])
     branch = branch_of(work.task.task_id, work.spec.subtask_id, work.attempt)
     await check_out(workspace, merged.commit, branch=branch)
+    resolved = bool(merged.conflicts) and work.takes_later
+    if resolved:
+        merged = await take_later(workspace, merged)
     await asyncio.to_thread(_require_folder, workspace, repository.folder)
     _tell(merged, work, log)
     if work.briefing.review and work.briefing.change:
@@ -62,6 +65,7 @@ async def begin(
         parents=merged.parents,
         conflicts=merged.conflicts,
         prepared=prepared,
+        resolved=resolved,
     )
     return start, await briefing(work, workspace, upstream, merged.conflicts)
 

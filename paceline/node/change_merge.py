@@ -9,6 +9,7 @@ Where two changes touch the same lines, the merged files have the usual marks, a
 to be resolved: what becomes of it is for the caller to say.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,3 +116,35 @@ def _listed(names: Sequence[str]) -> str:
     """Answer names as people list them."""
     shown = [f'"{name}"' for name in names]
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+async def take_later(workspace: Path, merged: Merged) -> Merged:
+    """Answer the merge with the later change's lines wherever two met, checked out already.
+
+    What has no lines (a binary file, one that was deleted) stays as the merge left it.
+    """
+    for path in merged.conflicts:
+        await asyncio.to_thread(_keep_later, workspace / path)
+    await git("add", "--all", "--", ".", directory=workspace, timeout_s=BULK_TIMEOUT_S)
+    tree = (await git("write-tree", directory=workspace))[0]
+    words = "Merge, with the later lines where two changes met"
+    commit = await _commit(workspace, tree, merged.parents, words)
+    await git("reset", "--quiet", "--soft", commit, directory=workspace)
+    return Merged(commit, merged.parents)
+
+
+def _keep_later(file: Path) -> None:
+    """Rewrite a file with conflict marks; no link is followed."""
+    if file.is_symlink() or not file.is_file():
+        return
+    kept, side = [], b""
+    for line in file.read_bytes().splitlines(keepends=True):
+        if line.startswith(b"<<<<<<< "):
+            side = b"<"
+        elif side and line.startswith(b"======="):
+            side = b">"
+        elif side and line.startswith(b">>>>>>> "):
+            side = b""
+        elif side != b"<":
+            kept.append(line)
+    file.write_bytes(b"".join(kept))

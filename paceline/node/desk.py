@@ -46,6 +46,8 @@ class Work:
     tool: str
     inputs: Mapping[str, Output] = field(default_factory=dict)
     changes: tuple[NamedChange, ...] = ()
+    takes_later: bool = False
+    """Where these meet in the same lines, a person wants the later ones'."""
     submitted: SubtaskSpec | None = None
     briefing: Briefing = field(default_factory=Briefing)
     budget_usd: float | None = None

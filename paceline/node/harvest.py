@@ -64,6 +64,8 @@ class Start:
     parents: tuple[str, ...] = ()
     conflicts: tuple[str, ...] = ()
     prepared: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    resolved: bool = False
+    """It began with a merge that a person decided: what builds on it must have that, too."""
 
 
 class Unfit(PacelineError):
@@ -140,7 +142,7 @@ class _Reaping:
         state = await self._without_setup(await self._state())
         changes = await self._tree.changes(start.commit, state)
         if not changes and not start.conflicts:
-            return ""
+            return start.commit if start.resolved else ""
         found = await asyncio.to_thread(self._refused, changes, tool)
         if found:
             raise Unfit(ResultStatus.DENIED, _words(found))

@@ -49,7 +49,7 @@ from paceline.settings import NodeSettings
 from paceline.tasks import queries, queries_usage
 from paceline.tasks.model import Outcome, ToolState
 from paceline.tasks.queries_quality import briefing
-from paceline.tasks.queries_results import NamedChange, starting_points
+from paceline.tasks.queries_results import NamedChange, starting_points, takes_later_lines
 from paceline.tasks.queries_work import ActiveAttempt
 from paceline.tools.environment import DEFAULT_PATH
 from paceline.tools.isolation import Kind, probe
@@ -94,6 +94,7 @@ def read_work(connection: sqlite3.Connection, given: Assignment | ActiveAttempt)
         tool=given.tool,
         inputs=queries.inputs_of(connection, subtask_id),
         changes=changes,
+        takes_later=takes_later_lines(connection, subtask_id),
         submitted=asked,
         briefing=known,
         budget_usd=queries_usage.remaining(connection, given.task_id),

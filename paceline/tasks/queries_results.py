@@ -5,6 +5,7 @@ task's result is, are found by going back from what is needed to the nearest cha
 that of the plan's rows: every node finds the same changes in the same order.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Final
 
 from paceline import codec
 from paceline.errors import NotFound
-from paceline.tasks.model import Output, RepositoryChange
+from paceline.tasks.model import Decision, Output, RepositoryChange
 from paceline.tasks.queries_work import LAST_WORK
 
 
@@ -60,6 +61,16 @@ def result_points(
         ).fetchone()
         return graph.nearest(row or ())
     return graph.nearest(graph.ends())
+
+
+def takes_later_lines(connection: sqlite3.Connection, subtask_id: str) -> bool:
+    """Answer whether a person has accepted that what a subtask builds on meets in some lines."""
+    decided = connection.execute(
+        "SELECT checkpoint_data FROM checkpoints WHERE subtask_id = ?"
+        " AND checkpoint_type = 'conflict' AND status = 'resolved'",
+        (subtask_id,),
+    )
+    return any(json.loads(data).get("decision") == Decision.ACCEPT for (data,) in decided)
 
 
 def output_of(connection: sqlite3.Connection, subtask_id: str) -> tuple[str, Output]:

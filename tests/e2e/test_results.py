@@ -137,6 +137,39 @@ subtasks:
 """
 
 
+CONFLICT = """
+description: Meet in one line
+repository: {{path: {source}}}
+subtasks:
+  - {{name: left, tool: command, run: 'sed -i s/two/LEFT/ a.txt'}}
+  - {{name: right, tool: command, run: 'sed -i s/two/RIGHT/ a.txt'}}
+  - {{name: both, needs: [left, right], tool: command, run: 'true'}}
+  - {{name: after, needs: [both], tool: command, run: 'cat a.txt > "$PACELINE_OUTPUT"'}}
+"""
+
+
+def test_a_person_decides_what_does_not_go_together(three: Cluster, source: Path) -> None:
+    """Work that is not committed yet goes along; what was accepted holds for all that follows."""
+    (source / "new.txt").write_text("not committed\n")
+    node = three.nodes[1]
+    body = {"plan": CONFLICT.format(source=source), "format": "yaml", "dirty": "include"}
+    task_id = node.client.post("tasks", body)["task_id"]
+
+    def asked() -> Document | None:
+        return next(iter(node.task(task_id)["checkpoints"]), None)
+
+    checkpoint = wait_for("a checkpoint", asked, 60)
+    assert checkpoint["checkpoint_type"] == "conflict"
+    problem = paceline(node, "result", task_id, cwd=source)
+    assert "do not go together in a.txt" in problem
+    paceline(node, "accept", task_id, cwd=source)
+    task = completed(three.nodes[0], task_id)
+    assert task["subtasks"][3]["result"]["output"]["text"] == "one\nRIGHT\nthree\n"
+    paceline(three.nodes[2], "result", task_id, "--branch", "decided", cwd=source)
+    assert git(source, "show", "decided:a.txt") == "one\nRIGHT\nthree"
+    assert git(source, "show", "decided:new.txt") == "not committed"
+
+
 LARGE = """
 description: A large artifact
 subtasks:

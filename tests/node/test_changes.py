@@ -58,6 +58,7 @@ class Bench:
         *changes: NamedChange,
         agent: bool = False,
         words: Mapping[str, Any] | None = None,
+        takes_later: bool = False,
         **fields: Any,
     ) -> Outcome:
         """Run a line as the tool `command`, or as what an agent does."""
@@ -71,6 +72,7 @@ class Bench:
                 **fields,
             ),
             changes=changes,
+            takes_later=takes_later,
         )
         self.work = replace(self.work, spec=replace(self.work.spec, **(words or {})))
         return run(attempt(self.work, self.desk))
@@ -343,6 +345,23 @@ def test_an_agent_resolves_it(conflict: tuple[Bench, NamedChange, NamedChange]) 
     assert git(clone, "show", "got:o.txt") == "o"
     assert "to be resolved: a.txt" in bench.log()
     assert "leave no mark.\n- a.txt\n" in bench.prompt
+
+
+def test_a_person_has_the_later_lines_taken(
+    conflict: tuple[Bench, NamedChange, NamedChange],
+) -> None:
+    bench, *changes = conflict
+    line = 'cat a.txt o.txt > "$PACELINE_OUTPUT"; git status --short'
+    outcome = bench.do(line, *changes, takes_later=True)
+    assert outcome.status is ResultStatus.OK, outcome.text
+    assert outcome.output.inline == b"one\nzwei\nthree\no\n"
+    assert outcome.change is not None, "what builds on it must not ask again"
+    assert outcome.change.files == 0
+    assert outcome.change.commit == outcome.change.start
+    found = bench.change("echo y > y", *changes, takes_later=True).change
+    clone = bench.fetched(found)
+    assert git(clone, "show", "got:a.txt") == "one\nzwei\nthree"
+    assert git(clone, "log", "-1", "--format=%p", "got^").count(" ") == 1
 
 
 @pytest.mark.parametrize("line", ["echo x > c", "echo x >> a.txt"])
