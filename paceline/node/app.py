@@ -362,7 +362,7 @@ class Node:
     def _start_work(self) -> None:
         self._consensus.progress.listen(lambda changes: self._heed_revocation())
         self._heed_revocation()
-        self._consensus.progress.listen(lambda changes: self._coordinator.wake())
+        self._consensus.progress.listen(self._coordinator.changed)
         self._consensus.progress.listen(lambda changes: self._worker.wake())
         self._consensus.progress.listen(lambda changes: self._guest_watch.wake())
         watch = DeathWatch(transport=self._network.transport, on_death=self._died)

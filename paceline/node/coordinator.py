@@ -18,6 +18,7 @@ from paceline.node.planning import Planning
 from paceline.node.proposals import Proposals
 from paceline.node.replica_loop import ReplicaLoop
 from paceline.tasks.commands import Command, ResolveCheckpoint
+from paceline.tasks.effects import Change
 from paceline.tasks.schedule import next_wakeup_ms, plan
 from paceline.tasks.view import PlanningView
 
@@ -27,6 +28,18 @@ PAUSE_S = 0.05
 BEATS_PAUSE_S = 0.5
 """Heartbeats alone do not cause more rounds than one in this time."""
 IDLE_S = 5.0
+ROUND_PAUSE_S = 0.02
+
+_FORESEEN = frozenset(
+    {
+        ("attempt", "allocated"),
+        ("attempt", "running"),
+        ("subtask", "allocated"),
+        ("subtask", "in_progress"),
+        ("task", "in_progress"),
+    }
+)
+"""Kinds and statuses of changes that call for no new plan."""
 
 log = structlog.get_logger(__name__)
 
@@ -52,12 +65,22 @@ class Coordinator:
         self._leading_term = 0
         self._leading_since_ms = 0
         self._last_beat_round_ms = 0
+        self._planned_s = 0.0
+        """How long the last plan took to make."""
         self._alarm: asyncio.TimerHandle | None = None
         replicas.on_role(lambda status: self._wake.set())
 
     def wake(self) -> None:
-        """Look again now: the state has changed, or a node is known to be dead."""
+        """Look again now: a node is known to be dead, or something else that no change says."""
         self._wake.set()
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Look again if anything has changed that may call for something.
+
+        What a plan has given out, and what workers have begun of it, calls for nothing more.
+        """
+        if any((change.kind, change.status) not in _FORESEEN for change in changes):
+            self._wake.set()
 
     def beat(self) -> None:
         """Take note of a heartbeat: look again, but not for each of fifty nodes at once."""
@@ -73,6 +96,8 @@ class Coordinator:
             self._wake.clear()
             if self._replicas.leads:
                 await self._lead()
+                # What happens meanwhile collects: planning takes half of the loop's time at most.
+                await asyncio.sleep(min(self._planned_s, ROUND_PAUSE_S))
             else:
                 self._leading_term = 0
 
@@ -81,11 +106,14 @@ class Coordinator:
         try:
             if self._leading_term != self._replicas.status.term:
                 await self._take_over()
+            begun_s = asyncio.get_running_loop().time()
             view = self._planning.view(
                 leading_since_ms=self._leading_since_ms,
                 applied_index=self._replicas.status.applied_index,
             )
-            if commands := [*plan(view), *self._overdue()]:
+            commands = [*plan(view), *self._overdue()]
+            self._planned_s = asyncio.get_running_loop().time() - begun_s
+            if commands:
                 await self._propose(commands)
                 self._wake.set()
             else:

@@ -25,6 +25,8 @@ from paceline.node.wire import Kind
 from paceline.tasks.model import Resources, Vitals
 
 INTERVAL_MS = 500
+HURRY_MS = 50
+"""Between two beats, however much there is to be said."""
 ALIVE_MS = 4 * INTERVAL_MS
 """Silent for longer: shown as offline, gets no new work."""
 
@@ -184,8 +186,9 @@ class Heartbeats:
         """Beat for ever."""
         while True:
             self.beat()
+            await asyncio.sleep(HURRY_MS / 1000)
             try:
-                async with asyncio.timeout(INTERVAL_MS / 1000):
+                async with asyncio.timeout((INTERVAL_MS - HURRY_MS) / 1000):
                     await self._hurry.wait()
             except TimeoutError:
                 continue

@@ -4,7 +4,7 @@ Level-triggered: whenever the state changes, the worker compares the attempts th
 it with those it holds, and starts or stops accordingly. An attempt goes through
 
     allocated (seen in the state) -> claimed (StartAttempts committed, so the token was still good)
-    -> begun (noted on disk) -> run -> outcome in the outbox (on disk) -> FinishAttempt committed
+    -> begun (noted on disk) -> run -> outcome in the outbox (on disk) and FinishAttempt committed
 
 A tool is started only after its claim is committed, so a node that is cut off from the others
 cannot start anything. When this process dies and comes back, whatever the state calls running, or
@@ -225,12 +225,26 @@ class Worker:
             return
         outcome = await self._outcome(held)
         if not held.abandoned:
-            await self._keep(ref, outcome)
-            held.finished = True
-            await self._deliver(ref, outcome)
+            await self._keep_and_deliver(held, outcome)
         self._held.pop(ref, None)
         self._on_change()
         self.wake()
+
+    async def _keep_and_deliver(self, held: Held, outcome: Outcome) -> None:
+        """Put the outcome on the disk and offer it to the log at once: neither needs the other.
+
+        Should this process die before either is done, the attempt counts as cut off.
+        """
+        ref = held.assignment.ref
+
+        async def keep() -> None:
+            await self._keep(ref, outcome)
+            held.finished = True
+
+        keeping = self._group.create_task(keep())
+        await self._offer(ref, outcome)
+        await keeping
+        await self._confirm(ref)
 
     async def _begin(self, ref: AttemptRef) -> str:
         """Note on the disk that it begins; answer why it must not, or nothing."""
@@ -272,6 +286,10 @@ class Worker:
         self._on_change()
 
     async def _deliver(self, ref: AttemptRef, outcome: Outcome) -> None:
+        await self._offer(ref, outcome)
+        await self._confirm(ref)
+
+    async def _offer(self, ref: AttemptRef, outcome: Outcome) -> None:
         """Offer the outcome until the log has it; a refusal is final too."""
         command = FinishAttempt(ref, self._node_id, outcome)
         while True:
@@ -285,6 +303,8 @@ class Worker:
             except PacelineError as error:
                 log.warning("an outcome was refused", subtask_id=ref.subtask_id, error=str(error))
                 break
+
+    async def _confirm(self, ref: AttemptRef) -> None:
         with suppress(StorageFull):  # it is delivered once more by the next process, and refused
             await self._outbox.confirm(ref)
 

@@ -202,6 +202,8 @@ comparing never gets beyond the rank."""
 def _place(view: PlanningView) -> tuple[Placement, ...]:
     board = _Board(view)
     placements: list[Placement] = []
+    if board.free_slots <= 0:
+        return ()
     for subtask in _in_order(view):
         if board.free_slots <= 0 or len(placements) >= view.settings.batch_limit:
             break
