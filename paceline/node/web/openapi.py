@@ -43,7 +43,7 @@ def _operation(row: Row, schemas: dict[str, Any]) -> dict[str, Any]:
         "responses": {
             str(row.status): {
                 "description": row.answer,
-                "content": {row.media_type: {"schema": {"type": "object"}}},
+                "content": {row.media_type: {"schema": _answered(row.media_type)}},
             },
             "default": {
                 "description": "a problem (RFC 9457)",
@@ -53,11 +53,17 @@ def _operation(row: Row, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if row.body is not Empty:
         operation["requestBody"] = {
-            "content": {"application/json": {"schema": _reference(row.body, schemas)}}
+            "required": any(field.is_required() for field in row.body.model_fields.values()),
+            "content": {"application/json": {"schema": _reference(row.body, schemas)}},
         }
     if row.public:
         operation["security"] = []
     return operation
+
+
+def _answered(media_type: str) -> dict[str, Any]:
+    """Answer the schema of an answer: a document, or a stream of something else."""
+    return {"type": "object"} if media_type == "application/json" else {"type": "string"}
 
 
 def _path_parameters(path: str) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ from paceline.node.web import (
 from paceline.node.web.auth import Guard, read_or_make_token
 from paceline.node.web.call import Call, Row, answer, parse
 from paceline.node.web.ports import NodeService
+from paceline.node.web.rates import Rates
 
 CONNECTIONS_MAX = 256
 KEEP_ALIVE_S = 30
@@ -128,7 +129,8 @@ class WebServer:
         listener = _listen(self._host, self._port)
         self._port = listener.getsockname()[1]
         guard = Guard(token=token, host=self._host, port=self._port, monotonic_s=self._monotonic_s)
-        app = build_app(self._service, guard, self._closing, self._meter)
+        rates = Rates(self._monotonic_s)
+        app = build_app(self._service, guard, rates, self._closing, self._meter)
         self._server = _Server(_config(app))
         self._serving = asyncio.create_task(self._server.serve([listener]), name="web")
         while not self._server.started:
@@ -195,7 +197,11 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 
 
 def build_app(
-    service: NodeService, guard: Guard, closing: asyncio.Event, meter: RequestMeter = unmetered
+    service: NodeService,
+    guard: Guard,
+    rates: Rates,
+    closing: asyncio.Event,
+    meter: RequestMeter = unmetered,
 ) -> ASGIApp:
     """Answer the ASGI application: every call of the table behind the guard."""
     routes: list[BaseRoute] = [
@@ -212,7 +218,7 @@ def build_app(
     app.router.redirect_slashes = False
     app.state.guard = guard
     app.state.closing = closing
-    return _Front(app, guard)
+    return _Front(app, guard, rates)
 
 
 async def _serve(row: Row, service: NodeService, meter: RequestMeter, request: Request) -> Response:
@@ -249,11 +255,15 @@ async def _problem(request: Request, error: Exception) -> Response:
 
 
 class _Front:
-    """Checks where a request is addressed to, and puts the security headers on every answer."""
+    """Checks where a request is addressed to and how many came before it.
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+    It puts the security headers on every answer.
+    """
+
+    def __init__(self, app: ASGIApp, guard: Guard, rates: Rates) -> None:
         self._app = app
         self._guard = guard
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -265,7 +275,9 @@ class _Front:
             await send(message)
 
         try:
-            self._guard.check_place(HTTPConnection(scope))
+            connection = HTTPConnection(scope)
+            self._guard.check_place(connection)
+            self._rates.take(connection)
         except errors.Refused as refusal:
             await _refuse(errors.response(refusal), scope, receive, send_with_headers)
         else:

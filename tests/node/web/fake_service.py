@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
@@ -198,7 +199,8 @@ class FakeResults:
         if self.failure is not None:
             raise self.failure
         self.sent.append(io.BytesIO(self.data))
-        return Download(self.sent[-1], len(self.data), "text/x-diff", "a ü", "c0ffee", self.ref)
+        kind = "text/x-diff" if asked[0] == "patch" else "application/octet-stream"
+        return Download(self.sent[-1], len(self.data), kind, "a ü", "c0ffee", self.ref)
 
 
 def a_result(task_id: str, **changes: Any) -> Document:
@@ -454,6 +456,8 @@ class FakeService:
         self._fail()
         self.requests.append(query)
         found = [task for task in self.documents.values() if query.status in ("", task["status"])]
+        if query.cursor and not re.fullmatch("[0-9]{1,6}", query.cursor):
+            raise InputError("this cursor is none that was given out")
         start = int(query.cursor or 0)
         page = found[start : start + query.limit]
         end = start + len(page)
