@@ -362,6 +362,7 @@ class Node:
     def _start_work(self) -> None:
         self._consensus.progress.listen(lambda changes: self._heed_revocation())
         self._heed_revocation()
+        self._consensus.progress.listen(self._forget_workers)
         self._consensus.progress.listen(self._coordinator.changed)
         self._consensus.progress.listen(lambda changes: self._worker.wake())
         self._consensus.progress.listen(lambda changes: self._guest_watch.wake())
@@ -438,6 +439,11 @@ class Node:
 
     def _guest_vitals(self) -> list[Vitals]:
         return self._guest_watch.vitals()
+
+    def _forget_workers(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if (change.kind, change.status) == ("worker", "forgotten"):
+                self._vitals.forget(change.node_id)
 
     def _via(self, worker_id: str) -> str:
         return queries_external.via_of(self._consensus.machine.connection, worker_id)

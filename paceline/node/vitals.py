@@ -68,15 +68,19 @@ class VitalsTable:
         self._applied_index = applied_index
         self._heard: dict[NodeId, Heard] = {}
 
-    def note(self, vitals: Vitals) -> None:
-        """Take newer vitals; older ones (reordered, or of a former process) change nothing."""
+    def note(self, vitals: Vitals, *, external: bool = False) -> None:
+        """Take newer vitals; older ones (reordered, or of a former process) change nothing.
+
+        An `external` worker's incarnation is the entry of the log that attached it: what it was
+        given before that, it was given elsewhere.
+        """
         known = self._heard.get(vitals.node_id)
         newest = (known.vitals.incarnation, known.vitals.sequence) if known else (0, 0)
         if (vitals.incarnation, vitals.sequence) <= newest:
             return
         restart_index = known.restart_index if known else 0
         if known and vitals.incarnation > known.vitals.incarnation:
-            restart_index = self._applied_index()
+            restart_index = vitals.incarnation if external else self._applied_index()
         self._heard[vitals.node_id] = Heard(
             vitals, self._clock.monotonic_ms(), restart_index=restart_index
         )
@@ -205,7 +209,7 @@ class Heartbeats:
         self._on_beat(self._node_id)
         self._send(Beat(vitals, now_ms))
         for guest in self._guests():
-            self._table.note(guest)
+            self._table.note(guest, external=True)
             self._send(Beat(guest, now_ms))
 
     def _send(self, beat: Beat) -> None:
@@ -216,9 +220,10 @@ class Heartbeats:
 
     def _on_vitals(self, sender: NodeId, body: bytes) -> None:
         beat = decode(Beat, body)
-        if beat.vitals.node_id != sender and self._via(beat.vitals.node_id) != sender:
+        external = beat.vitals.node_id != sender
+        if external and self._via(beat.vitals.node_id) != sender:
             return  # nobody speaks for another, but for a worker that is no node
-        self._table.note(beat.vitals)
+        self._table.note(beat.vitals, external=external)
         if term := self._leading_term():
             reply = encode(BeatReply(beat.sent_ms, term))
             self._transport.send(sender, Kind.VITALS_REPLY, reply)

@@ -80,6 +80,7 @@ def test_what_a_vanished_worker_had_in_hand_goes_elsewhere(three: Cluster) -> No
         other.start()
         threading.Thread(target=gone.vanish, daemon=True).start()
         (subtask,) = completed(first, task_id)["subtasks"]
+        assert len(subtask["attempts"]) == 2, subtask["attempts"]
         lost, done = subtask["attempts"]
         assert (lost["status"], done["node_id"]) == ("lost", other.worker_id)
         late = {"worker_id": gone.worker_id, "output": "too late"}

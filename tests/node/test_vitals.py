@@ -53,6 +53,17 @@ def test_a_new_process_marks_what_was_given_to_the_earlier_one() -> None:
         assert heard.restart_index == expected
 
 
+def test_an_external_worker_keeps_what_it_was_given_since_it_was_attached() -> None:
+    table = VitalsTable(clock=ManualClock(), applied_index=lambda: 77)
+    for incarnation, expected in ((10, 0), (50, 50)):
+        table.note(vitals(incarnation=incarnation), external=True)
+        heard = table.get("a")
+        assert heard is not None
+        assert heard.restart_index == expected
+    table.forget("a")
+    assert table.silent_ms("a") is None
+
+
 def test_a_lease_counts_from_when_the_beat_was_sent() -> None:
     clock = ManualClock()
     lease = Lease(clock=clock, lease_ms=1000)

@@ -31,7 +31,8 @@ def test_files_are_sent_whole_and_closed(served: Served, path: str, asked: tuple
     results.data = bytes(range(256)) * 4096
     found = served.call("GET", path)
     assert (found.status, found.body) == (200, results.data)
-    assert found.headers["content-type"].startswith("text/x-diff")
+    kind = "text/x-diff" if path.startswith(f"{RESULT}/patch") else "application/octet-stream"
+    assert found.headers["content-type"].startswith(kind)
     assert found.headers["content-length"] == str(len(results.data))
     assert found.headers["content-disposition"] == "attachment; filename*=UTF-8''a%20%C3%BC"
     assert found.headers["x-paceline-commit"] == "c0ffee"
