@@ -4,39 +4,24 @@ The rules are those of the paper (Ongaro and Ousterhout 2014, "In Search of an U
 Consensus Algorithm", figure 2) and of Ongaro's dissertation (2014): leadership transfer (3.10),
 membership change (4), snapshots (5), check quorum (6.2), linearizable reads (6.4), pre-vote (9.6).
 Each stands at the head of the file that does it: `election`, `replication`, `leadership`,
-`following`, `membership`, `reads`, `durability`. This file holds what joins them.
+`following`, `membership`, `reads`, `durability`. `roles` moves a node from one role to another,
+`receiving` takes its messages, and this file is what the shell sees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import Any
 
 from paceline.consensus.config import CoreConfig, CoreStatus, PeerProgress
 from paceline.consensus.durability import Durability
-from paceline.consensus.election import Election, ElectionTimer, is_prospective
-from paceline.consensus.following import receive_append, receive_snapshot
-from paceline.consensus.leadership import Leadership
+from paceline.consensus.election import Election, ElectionTimer
 from paceline.consensus.log import Log
-from paceline.consensus.messages import (
-    NOBODY,
-    Append,
-    AppendReply,
-    Heartbeat,
-    HeartbeatReply,
-    InstallSnapshot,
-    Message,
-    ReadReply,
-    ReadRequest,
-    SnapshotMeta,
-    TimeoutNow,
-    VoteReply,
-    VoteRequest,
-)
+from paceline.consensus.messages import NOBODY, Message, ReadRequest, SnapshotMeta
 from paceline.consensus.outbox import Outbox
-from paceline.consensus.quorum import Outcome
-from paceline.consensus.ready import PersistToken, ReadState, Ready
+from paceline.consensus.ready import PersistToken, Ready
+from paceline.consensus.receiving import Receiving
+from paceline.consensus.roles import Roles
 from paceline.consensus.storage.protocol import StoredLog
-from paceline.errors import InputError, NotLeader, ProtocolError
+from paceline.errors import InputError, NotLeader
 from paceline.ids import NodeId
 
 __all__ = ["Core", "CoreConfig", "CoreStatus", "PeerProgress"]
@@ -62,23 +47,23 @@ class Core:
             hurry_ticks=config.hurry_ticks,
             probation_ticks=2 * config.heartbeat_ticks,
         )
-        self._leadership: Leadership | None = None
         self._outbox = Outbox()
         self._durability = Durability(self._log, hard_state)
         self._now = 0
-        self._received: SnapshotMeta | None = None
-        self._handlers: dict[type[Message], Callable[[Any], None]] = {
-            VoteRequest: self._on_vote_request,
-            VoteReply: self._on_vote_reply,
-            Append: self._on_append,
-            AppendReply: self._on_followers_message,
-            Heartbeat: self._on_heartbeat,
-            HeartbeatReply: self._on_followers_message,
-            InstallSnapshot: self._on_install_snapshot,
-            TimeoutNow: self._on_timeout_now,
-            ReadRequest: self._on_followers_message,
-            ReadReply: self._on_read_reply,
-        }
+        self._roles = Roles(
+            config=config,
+            log=self._log,
+            election=self._election,
+            durability=self._durability,
+            outbox=self._outbox,
+        )
+        self._receiving = Receiving(
+            node_id=config.node_id,
+            log=self._log,
+            election=self._election,
+            roles=self._roles,
+            outbox=self._outbox,
+        )
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -100,17 +85,11 @@ class Core:
     @property
     def role(self) -> str:
         """Answer leader, candidate, pre_candidate, learner or follower."""
-        if self._leadership is not None:
-            return "leader"
-        candidacy = self._election.candidacy
-        if candidacy is not None:
-            return "pre_candidate" if candidacy.pre else "candidate"
-        is_learner = self._node_id in self._log.membership.learners
-        return "learner" if is_learner else "follower"
+        return self._roles.role
 
     def status(self) -> CoreStatus:
         """Answer all that can be told about this node."""
-        log, leadership = self._log, self._leadership
+        log, leadership = self._log, self._roles.leadership
         return CoreStatus(
             node_id=self._node_id,
             role=self.role,
@@ -143,7 +122,7 @@ class Core:
         """
         if not commands:
             raise InputError("nothing is proposed")
-        return self._lead().propose(commands)
+        return self._roles.lead().propose(commands)
 
     def change_membership(
         self,
@@ -159,39 +138,40 @@ class Core:
         itself; without `auto_leave`, by calling this again with the same sets. Raise NotLeader,
         Conflict while a change is under way or the leader too new, InputError for senseless sets.
         """
-        return self._lead().change_membership(voters, learners, joint=joint, auto_leave=auto_leave)
+        return self._roles.lead().change_membership(
+            voters, learners, joint=joint, auto_leave=auto_leave
+        )
 
     def read_index(self, context: int) -> None:
         """Ask for a linearizable read: `Ready.reads` names `context` once the leader is confirmed.
 
         An answer may be lost: ask again. Raise NotLeader if no leader is known, Busy at the bound.
         """
-        if self._leadership is not None:
-            self._leadership.read(self._node_id, context)
+        if self._roles.leadership is not None:
+            self._roles.leadership.read(self._node_id, context)
         elif self.leader_id == NOBODY:
             raise NotLeader(None)
         else:
             request = ReadRequest(self._node_id, self.leader_id, self.term, context)
-            self._send_with_term(request)
+            self._roles.send_with_term(request)
 
     def transfer(self, node_id: NodeId) -> None:
         """Hand leadership to a voter, within an election timeout. Raise NotLeader, Conflict."""
-        self._lead().transfer(node_id)
+        self._roles.lead().transfer(node_id)
 
     def campaign(self) -> None:
         """Stand for election now (by pre-vote first), if this node is a voter and does not lead."""
-        if self._leadership is None and self._election.may_stand:
-            self._stand(pre=True)
+        if self._roles.leadership is None and self._election.may_stand:
+            self._roles.stand(pre=True)
 
     def forget_leader(self) -> None:
         """Take the leader for dead, because the connection to it dropped; see `election`."""
-        if self._leadership is None and self.leader_id != NOBODY:
+        if self._roles.leadership is None and self.leader_id != NOBODY:
             self._election.forget_leader()
 
     def resign(self) -> None:
         """Let another voter lead, at once, if this node leads and there is another voter."""
-        if self._leadership is not None:
-            self._resign()
+        self._roles.resign()
 
     @property
     def unapplied_bytes(self) -> int:
@@ -200,22 +180,24 @@ class Core:
 
     def report_unreachable(self, node_id: NodeId) -> None:
         """Take what was sent to that node lately for lost."""
-        if self._leadership is not None:
-            self._leadership.replication.on_unreachable(node_id)
+        if self._roles.leadership is not None:
+            self._roles.leadership.replication.on_unreachable(node_id)
 
     def report_snapshot(self, node_id: NodeId, ok: bool) -> None:
         """Take note that the transfer of a snapshot to that node has ended, well or not."""
-        if self._leadership is not None:
-            self._leadership.replication.on_snapshot_end(node_id, ok)
+        if self._roles.leadership is not None:
+            self._roles.leadership.replication.on_snapshot_end(node_id, ok)
 
     def untold(self, index: int) -> bool:
         """Answer whether `tell_news` would be the first to tell a follower of `index`."""
-        return self._leadership is not None and self._leadership.replication.untold(index)
+        return self._roles.leadership is not None and self._roles.leadership.replication.untold(
+            index
+        )
 
     def tell_news(self) -> None:
         """Tell the followers what is committed, without waiting for an append to take it along."""
-        if self._leadership is not None:
-            self._leadership.replication.tell_news()
+        if self._roles.leadership is not None:
+            self._roles.leadership.replication.tell_news()
 
     def compact(self, meta: SnapshotMeta, keep_from: int) -> None:
         """Forget entries before `keep_from`; the state after `meta.index` is durable elsewhere.
@@ -227,26 +209,19 @@ class Core:
     def tick(self) -> None:
         """Let one tick of time pass."""
         self._now += 1
-        if self._leadership is None:
-            if self._election.tick():
-                self._stand(pre=True)
-        elif not self._leadership.tick():
-            self._follow(self.term, NOBODY)
-        elif self._durability.age(self._now) >= self._config.stall_ticks:
-            self._resign()  # heartbeats would go on for ever, while no write does
+        self._roles.tick(self._now)
 
-    def _lead(self) -> Leadership:
-        if self._leadership is None:
-            raise NotLeader(self.leader_id or None)
-        return self._leadership
+    def step(self, message: Message) -> None:
+        """Take a message from a peer. Raise ProtocolError for what no correct node sends."""
+        self._receiving.step(message)
 
     # --- work for the shell -----------------------------------------------------------------------
 
     def ready(self) -> Ready | None:
         """Answer the work that is waiting, or None; it counts as handed out from now on."""
-        self._take_leaders_turn()
+        self._roles.take_turn()
         durability, election = self._durability, self._election
-        snapshot, self._received = self._received, None
+        snapshot, self._receiving.snapshot = self._receiving.snapshot, None
         entries = self._log.take_unwritten()
         writes = bool(entries or snapshot)
         hard_state = durability.changed_hard_state(election.term, election.vote, writing=writes)
@@ -272,148 +247,8 @@ class Core:
         """Take note that the write of that token, and every earlier one, is durable."""
         if not self._durability.complete(token, self.term):
             return
-        if self._leadership is not None:
-            self._leadership.replication.persisted()
-        elif self._election.count_own_vote():
-            self._settle_election()
+        self._roles.persisted()
 
     def applied(self, index: int) -> None:
         """Take note that the state machine has come to `index`."""
         self._log.applied(index)
-
-    def _take_leaders_turn(self) -> None:
-        if self._leadership is not None:
-            self._leadership.turn()
-            if self._leadership.deposed:
-                self._resign()
-
-    def _send_with_term(self, message: Message) -> None:
-        """Send what reveals nothing but the term: at once if that is durable."""
-        durable = self._durability.term >= self.term
-        (self._outbox.now if durable else self._outbox.after_sync).append(message)
-
-    # --- roles ------------------------------------------------------------------------------------
-
-    def _follow(self, term: int, leader_id: NodeId) -> None:
-        self._leadership = None
-        self._election.follow(term, leader_id)
-
-    def _resign(self) -> None:
-        """Stop leading, if there is another voter, and let it stand at once.
-
-        Otherwise the others would wait for a leader that they take for alive.
-        """
-        if self._leadership is not None and self._leadership.abdicate():
-            self._follow(self.term, NOBODY)
-
-    def _stand(self, *, pre: bool, transfer: bool = False) -> None:
-        requests = self._election.stand(pre=pre, transfer=transfer)
-        if pre:
-            for request in requests:
-                self._send_with_term(request)
-        else:
-            self._outbox.after_sync.extend(requests)
-        self._settle_election()
-
-    def _settle_election(self) -> None:
-        """Act on how the election stands."""
-        candidacy = self._election.candidacy
-        if candidacy is None:
-            return
-        outcome = candidacy.outcome(self._log.membership)
-        if outcome is Outcome.LOST:
-            self._election.lose()
-        elif outcome is Outcome.WON and candidacy.pre:
-            self._stand(pre=False)
-        elif outcome is Outcome.WON:
-            self._election.win()
-            self._leadership = Leadership(
-                config=self._config, log=self._log, term=self.term, outbox=self._outbox
-            )
-
-    # --- messages ---------------------------------------------------------------------------------
-
-    def step(self, message: Message) -> None:
-        """Take a message from a peer. Raise ProtocolError for what no correct node sends.
-
-        A higher term makes this node a follower in that term (section 5.1), except for votes that
-        must not disturb anybody; a message with a lower term is stale.
-        """
-        if message.to != self._node_id:
-            return
-        if message.term < self.term:
-            self._on_stale(message)
-            return
-        if isinstance(message, VoteRequest) and self._shields_leader(message):
-            return
-        if message.term > self.term and not is_prospective(message):
-            self._follow(message.term, NOBODY)
-        self._handlers[type(message)](message)
-
-    def _shields_leader(self, request: VoteRequest) -> bool:
-        """Leave a live leader alone; only who asked in advance is told so."""
-        if request.transfer or not self._election.leader_lives:
-            return False
-        if request.pre:
-            self._send_with_term(self._election.refuse(request))
-        return request.pre or request.term > self.term
-
-    def _on_stale(self, message: Message) -> None:
-        """Tell a node that is behind what the term is; a stale answer is not worth a word."""
-        if isinstance(message, VoteRequest):
-            self._send_with_term(self._election.refuse(message))
-        elif isinstance(message, Append | Heartbeat | InstallSnapshot):
-            refusal = AppendReply(self._node_id, message.sender, self.term, 0, rejected=True)
-            self._send_with_term(refusal)
-
-    def _hear_leader(self, message: Message) -> None:
-        if self._leadership is not None:
-            raise ProtocolError(
-                f"{message.sender} leads term {message.term}, which this node leads"
-            )
-        self._election.hear(message.sender)
-
-    def _on_vote_request(self, message: VoteRequest) -> None:
-        reply = self._election.consider(message)
-        if message.pre:
-            self._send_with_term(reply)
-        else:
-            self._outbox.after_sync.append(reply)
-
-    def _on_vote_reply(self, message: VoteReply) -> None:
-        self._election.count(message)
-        self._settle_election()
-
-    def _on_append(self, message: Append) -> None:
-        self._hear_leader(message)
-        reply = receive_append(self._log, self._node_id, message)
-        if reply.rejected:
-            self._send_with_term(reply)
-        else:
-            self._outbox.acknowledge(reply)
-
-    def _on_heartbeat(self, message: Heartbeat) -> None:
-        self._hear_leader(message)
-        self._log.commit_to(message.commit)
-        reply = HeartbeatReply(self._node_id, message.sender, self.term, message.context)
-        self._send_with_term(reply)
-
-    def _on_install_snapshot(self, message: InstallSnapshot) -> None:
-        self._hear_leader(message)
-        before = self._log.snapshot
-        reply = receive_snapshot(self._log, self._node_id, message)
-        if self._log.snapshot is not before:
-            self._received = message.meta
-        self._outbox.after_sync.append(reply)
-
-    def _on_timeout_now(self, message: TimeoutNow) -> None:
-        self._hear_leader(message)
-        if self._election.may_stand:
-            self._stand(pre=False, transfer=True)
-
-    def _on_followers_message(self, message: AppendReply | HeartbeatReply | ReadRequest) -> None:
-        if self._leadership is not None:
-            self._leadership.step(message)
-
-    def _on_read_reply(self, message: ReadReply) -> None:
-        self._outbox.reads.append(ReadState(message.context, message.index))
