@@ -473,6 +473,7 @@ class Node:
             repositories=self._workshop.repositories,
             remotes=self._workshop.remotes,
             logs=self._workshop.logs,
+            sessions=self._workshop.sessions,
         )
         self._start(janitor.run(), "janitor")
         upkeep = Upkeep(

@@ -59,7 +59,7 @@ async def assess(
     change: RepositoryChange, start: Start, work: Work, desk: Desk, log: LogWriter
 ) -> Evaluation:
     """Answer what the evaluators say of a change. Raise StorageFull; all else is a doubt."""
-    judged = desk.directory_of(work.key) / "judged"
+    judged = desk.place_of(work) / "judged"
     base = (work.briefing.start if work.briefing.change else "") or start.commit
     try:
         async with asyncio.timeout(TIME_LIMIT_S):
@@ -127,7 +127,7 @@ async def _measured(
 async def _runner(work: Work, desk: Desk, judged: Path) -> Runner | None:
     """Answer how commands are run: behind the walls of whoever made the change, if it had any."""
     tool = desk.tools.tool(work.tool)
-    kept = await asyncio.to_thread(walls, tool, desk, desk.directory_of(work.key))
+    kept = await asyncio.to_thread(walls, tool, desk, desk.place_of(work))
     if kept is None:
         return None
     objects = await asyncio.to_thread(borrowed, judged)

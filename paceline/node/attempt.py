@@ -1,6 +1,6 @@
 """One attempt, from an empty directory to an outcome.
 
-    attempts/SUBTASK_ID/ATTEMPT-TOKEN/
+    attempts/SUBTASK_ID/ATTEMPT-TOKEN/     or with-TOOL/, see `resuming`
         inputs/     one file per dependency, byte for byte
         workspace/  the repository's commit, or empty
         home/ tmp/  the HOME and TMPDIR of what runs
@@ -30,12 +30,14 @@ from paceline.node.conclusion import conclude
 from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
 from paceline.node.harvest import Unfit, harvest
-from paceline.node.logs import LogKey, LogWriter
+from paceline.node.logs import LogWriter
 from paceline.node.preparation import Prepared, prepare
+from paceline.node.resuming import conclude_session, owns, remember
 from paceline.node.transcript import Transcript, shorten
 from paceline.node.workspace import remove_directory
 from paceline.tasks.model import Outcome, RepositoryChange, ResultStatus
 from paceline.tools.contract import BaseTool, Job
+from paceline.tools.events import SessionStarted
 from paceline.tools.marks import sweep
 
 T = TypeVar("T")
@@ -72,9 +74,14 @@ async def run_attempt(work: Work, desk: Desk, stop: asyncio.Event) -> Outcome:
         log.close()
 
 
-async def remove_attempt(key: LogKey, desk: Desk) -> None:
-    """Delete an attempt's directory; its log has a life of its own."""
-    await remove_directory(desk.directory_of(key))
+async def remove_attempt(work: Work, desk: Desk) -> None:
+    """Delete an attempt's directory, but for a session to go on with; its log has its own life."""
+    place = desk.place_of(work)
+    if not await asyncio.to_thread(owns, place, work):
+        return
+    if work.resumes and desk.sessions is not None:
+        await desk.sessions.keep(work.spec.subtask_id, place)
+    await remove_directory(place)
 
 
 async def sweep_attempts(directory: Path) -> int:
@@ -128,7 +135,8 @@ async def _attempt(work: Work, desk: Desk, log: LogWriter) -> Outcome:
         return unresolved(conflict)
     except Unfit as unfit:
         return Outcome(unfit.status, str(unfit))
-    outcome = await _run(tool, prepared.job, Transcript(log, desk.redactor))
+    outcome = await _run(tool, prepared.job, Transcript(log, desk.redactor), work, desk)
+    await conclude_session(prepared.job, work, desk, outcome)
     if outcome.status is not ResultStatus.OK:
         return outcome
     try:
@@ -176,13 +184,15 @@ async def _take_change(
     return change
 
 
-async def _run(tool: BaseTool, job: Job, transcript: Transcript) -> Outcome:
+async def _run(tool: BaseTool, job: Job, transcript: Transcript, work: Work, desk: Desk) -> Outcome:
     """Run the tool to its end, within its time and some more."""
     limit_s = job.timeout_s + OVERTIME_S if job.timeout_s else None
     try:
         async with asyncio.timeout(limit_s) as overtime, aclosing(tool.run(job)) as events:
             async for event in events:
                 transcript.take(event)
+                if isinstance(event, SessionStarted):
+                    await remember(job, work, desk, event.session)
     except TimeoutError:
         if not overtime.expired():
             raise

@@ -33,7 +33,7 @@ async def begin(
     go together and it cannot be the one to resolve that; Unfit where its setup fails; Unavailable,
     CorruptStorage, StorageFull.
     """
-    place = desk.directory_of(work.key)
+    place = desk.place_of(work)
     workspace = place / "workspace"
     cache = await desk.repositories.ensure(repository)
     for each in work.changes:
@@ -117,7 +117,7 @@ def _tell(merged: Merged, work: Work, log: LogWriter) -> None:
 
 
 async def _strip(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> tuple[str, ...]:
-    place = desk.directory_of(work.key)
+    place = desk.place_of(work)
     taken = await asyncio.to_thread(strip, place / "workspace", place / "kept", tool.agent_files)
     for removed in taken:
         log.write("node", f"taken out of the work tree: {removed}")

@@ -12,6 +12,7 @@ from paceline.node.blobs import BlobStore
 from paceline.node.logs import LogKey, LogStore
 from paceline.node.redaction import Redactor
 from paceline.node.repository import Repositories
+from paceline.node.sessions import Sessions
 from paceline.tasks.draft import KEEP_CHANGES, MUST_CHANGE
 from paceline.tasks.model import Output, PermissionLevel, Privacy, SubtaskSpec, TaskSpec
 from paceline.tasks.queries_quality import Briefing
@@ -50,6 +51,8 @@ class Work:
     """Where these meet in the same lines, a person wants the later ones'."""
     submitted: SubtaskSpec | None = None
     briefing: Briefing = field(default_factory=Briefing)
+    resumes: bool = False
+    """Its tool's session may go on in another attempt here."""
     budget_usd: float | None = None
     """What the task may still cost; None = no bound."""
 
@@ -115,6 +118,11 @@ class Desk:
     """Whether all members understand changes of a repository; in 0.1 there were none."""
     assessing: Assessing = field(default_factory=Assessing)
 
-    def directory_of(self, key: LogKey) -> Path:
-        """Answer where that attempt works, or worked."""
-        return self.directory / key.subtask_id / f"{key.attempt}-{key.token}"
+    sessions: Sessions | None = None
+    """Homes that wait for another attempt; None = none is kept."""
+
+    def place_of(self, work: Work) -> Path:
+        """Answer where that attempt works, or worked: see `resuming` for those that share it."""
+        key = work.key
+        name = f"with-{work.tool}" if work.resumes else f"{key.attempt}-{key.token}"
+        return self.directory / key.subtask_id / name

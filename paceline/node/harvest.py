@@ -83,7 +83,7 @@ async def harvest(
 
     Raise Unfit for what may not be taken; ToolError, TimedOut, StorageFull.
     """
-    place = desk.directory_of(work.key)
+    place = desk.place_of(work)
     root = place / "workspace"
     if not _is_real_directory(root):
         raise Unfit(ResultStatus.DENIED, "its work tree is not there any more")

@@ -1,4 +1,4 @@
-"""Keeps what this node stores within bounds: blobs and caches that nothing refers to, old logs.
+"""Keeps what this node stores within bounds: blobs, caches and homes that nothing needs, old logs.
 
 Nothing that a task in the state refers to is deleted. What is younger than an hour is spared too:
 an outcome that refers to it may be on its way into the log.
@@ -14,6 +14,7 @@ from paceline.node.blobs import BlobStore
 from paceline.node.logs import LogStore
 from paceline.node.remotes import Remotes
 from paceline.node.repository import Repositories
+from paceline.node.sessions import Sessions
 from paceline.node.state_reader import StateReader
 from paceline.tasks import queries_storage
 
@@ -35,12 +36,14 @@ class Janitor:
         repositories: Repositories,
         remotes: Remotes,
         logs: LogStore,
+        sessions: Sessions,
     ) -> None:
         self._reader = reader
         self._blobs = blobs
         self._repositories = repositories
         self._remotes = remotes
         self._logs = logs
+        self._sessions = sessions
 
     async def run(self) -> None:
         """Clean up for ever."""
@@ -59,6 +62,9 @@ class Janitor:
         freed += await self._logs.collect(LOGS_LIMIT_BYTES)
         await self._repositories.collect(live.commits)
         await asyncio.to_thread(self._remotes.collect)
+        kept = await self._sessions.subtasks()
+        is_open = await self._reader.read(lambda db: queries_storage.still_open(db, kept))
+        await self._sessions.collect(is_open)
         if freed:
             log.info("cleaned up", freed_bytes=freed)
         return freed

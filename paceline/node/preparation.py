@@ -13,6 +13,7 @@ from paceline.node.desk import Desk, Work
 from paceline.node.disk import out_of_space
 from paceline.node.harvest import Start
 from paceline.node.logs import LogWriter
+from paceline.node.resuming import claim, resumed, wait_for_place
 from paceline.node.walls import memory_limit_bytes, walls
 from paceline.tasks.model import Output
 from paceline.tools.brief import Brief
@@ -41,8 +42,10 @@ async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Pre
     before, MergeConflict if what it depends on does not go together and it cannot be the one to
     resolve that, Unavailable if an input or the repository cannot be had, StorageFull.
     """
-    place = desk.directory_of(work.key)
-    await asyncio.to_thread(_make, place)
+    place = desk.place_of(work)
+    if work.resumes:
+        await wait_for_place(place)
+    await asyncio.to_thread(_make, place, work)
     for name, output in work.inputs.items():
         await _bring(name, output, place / "inputs", desk)
     job = _job(work, desk, tool, place)
@@ -54,13 +57,14 @@ async def prepare(work: Work, desk: Desk, tool: BaseTool, log: LogWriter) -> Pre
         folder = work.task.repository.folder
         workspace = job.workspace / folder if folder else job.workspace
         job = replace(job, brief=brief, changes=place / "changes", workspace=workspace)
+    job = await resumed(job, work, desk, tool, log)
     confinement = await asyncio.to_thread(walls, tool, desk, place)
     if confinement is not None:
         log.write("node", f"runs behind walls: {confinement.isolation.kind}")
     return Prepared(replace(job, confinement=confinement), start)
 
 
-def _make(place: Path) -> None:
+def _make(place: Path, work: Work) -> None:
     with out_of_space():
         place.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         try:
@@ -69,6 +73,7 @@ def _make(place: Path) -> None:
             raise Conflict("this attempt was begun on this node before") from None
         for name in DIRECTORIES:
             (place / name).mkdir(mode=PRIVATE)
+        claim(place, work)
 
 
 async def _bring(name: str, output: Output, inputs: Path, desk: Desk) -> None:

@@ -39,6 +39,7 @@ from paceline.node.quality_file import read_quality_file
 from paceline.node.redaction import Redactor
 from paceline.node.remotes import Remotes
 from paceline.node.repository import Repositories
+from paceline.node.sessions import Sessions
 from paceline.node.sharing import Sharing
 from paceline.node.sourcing import Sources
 from paceline.node.transport import Transport
@@ -153,6 +154,7 @@ class Workshop:
         self.tools: tuple[ToolState, ...] = ()
         self._on_tools: Callable[[], None] = lambda: None
         self.quality = read_quality_file(data_dir.path / quality_file.NAME)
+        self.sessions = Sessions(data_dir.directory("sessions"))
         self._desk = Desk(
             assessing=self.quality.assessing,
             node_id=node_id,
@@ -167,6 +169,7 @@ class Workshop:
             carries_changes=lambda: level() >= CHANGES_LEVEL,
             sandbox=settings.sandbox,
             hidden=(data_dir.path,),
+            sessions=self.sessions,
         )
 
     @property
@@ -199,6 +202,8 @@ class Workshop:
         """End what a former process of this node left running, and clear its directories."""
         if left := await sweep_attempts(self._desk.directory):
             log.warning("ended what a former process had left running", attempts=left)
+        if saved := await self.sessions.salvage(self._desk.directory):
+            log.info("kept the sessions of attempts that were cut off", sessions=saved)
         await clear_attempts(self._desk.directory)
         await self._find_isolation()
 
@@ -230,7 +235,7 @@ class Workshop:
             ]
 
         async def run(given: Assignment, stop: asyncio.Event) -> Outcome:
-            work = read_work(connection, given)
+            work = self._with_session(read_work(connection, given))
             # Every line that is logged on the way, here and in the tools, says what it is about.
             with bound_contextvars(
                 task_id=given.task_id,
@@ -242,7 +247,7 @@ class Workshop:
                     outcome = await run_attempt(work, self._desk, stop)
                     log.debug("an attempt ended", result=outcome.status, ms=outcome.duration_ms)
                 finally:
-                    await remove_attempt(work.key, self._desk)
+                    await remove_attempt(work, self._desk)
             self._meter(given.tool, outcome)
             return outcome
 
@@ -257,6 +262,13 @@ class Workshop:
             on_change=on_change,
         )
         return worker, outbox
+
+    def _with_session(self, work: Work) -> Work:
+        """Answer the work, told whether its tool's session may go on; a review's does not."""
+        with contextlib.suppress(PacelineError):
+            if self.registry.tool(work.tool).resumes and not work.briefing.review:
+                return replace(work, resumes=True)
+        return work
 
     async def watch_tools(self, on_change: Callable[[], None]) -> None:
         """Look at the tools again and again; tell when one has come, gone or changed."""

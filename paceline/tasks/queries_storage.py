@@ -1,9 +1,11 @@
 """Which stored things the state refers to; whatever else a node stores may be deleted."""
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from paceline import codec
+from paceline.tasks import phases
 from paceline.tasks.model import Output, Repository, RepositoryChange
 
 
@@ -39,3 +41,14 @@ def live_storage(connection: sqlite3.Connection) -> LiveStorage:
         ),
         commits=frozenset(each.commit for each in repositories),
     )
+
+
+def still_open(connection: sqlite3.Connection, subtask_ids: Collection[str]) -> frozenset[str]:
+    """Answer those of the subtasks that have not ended: another attempt of them may come."""
+    found = (
+        connection.execute(
+            "SELECT subtask_id, status FROM subtasks WHERE subtask_id = ?", (subtask_id,)
+        ).fetchone()
+        for subtask_id in sorted(subtask_ids)
+    )
+    return frozenset(row[0] for row in found if row and row[1] in phases.OPEN_SUBTASK)

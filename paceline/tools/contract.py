@@ -129,6 +129,11 @@ class BaseTool(ABC):
         """Answer which files of a repository steer it, besides those that steer any agent."""
         return ()
 
+    @property
+    def resumes(self) -> bool:
+        """Answer whether a later job with the same home, at the same place, can name a session."""
+        return False
+
     @abstractmethod
     def run(self, job: Job) -> AsyncGenerator[Event, None]:
         """Do the work; say what happens; end with exactly one `Final`.

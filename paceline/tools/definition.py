@@ -182,6 +182,8 @@ class Definition:
     """It does not say whether it succeeded: work that may change files must have changed some."""
     session_usage_counts: bool = False
     """In a session that goes on, its tokens are counted from the session's beginning."""
+    session_resumes: bool = False
+    """A session goes on at the same place, in the same home, whatever was done there meanwhile."""
     http_words: tuple[re.Pattern[str], ...] = ()
     """Where the API's status stands in the words of a failure: the first group."""
     events: tuple[EventRule, ...] = ()

@@ -246,6 +246,7 @@ _ROOT: dict[str, checks.Check] = {
     "agent_files": checks.texts,
     "judged_by_changes": checks.truth,
     "session_usage_counts": checks.truth,
+    "session_resumes": checks.truth,
     "http_words": checks.patterns,
 }
 _TABLES = ("key", "login", "permissions", "walled", "options", "health", "events", "statuses")

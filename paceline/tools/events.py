@@ -55,6 +55,13 @@ class Usage:
     tokens: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class SessionStarted:
+    """What the agent's session is called, as soon as that is known: a crash may follow."""
+
+    session: str
+
+
 TOKEN_KINDS = ("tokens_in", "tokens_out", "cached")
 """`tokens_in` are all that the model read, those that came from a cache (`cached`) included."""
 
@@ -123,4 +130,4 @@ class Final:
     result: ToolResult
 
 
-Event = Log | Text | ToolCall | CallResult | Permission | Usage | Final
+Event = Log | Text | ToolCall | CallResult | Permission | Usage | SessionStarted | Final

@@ -96,6 +96,11 @@ class Program(BaseTool):
         """Answer the files of a repository that steer this agent."""
         return self.definition.agent_files
 
+    @property
+    def resumes(self) -> bool:
+        """Answer whether its definition says that its sessions go on."""
+        return self.definition.session_resumes and "session" in self.definition.options
+
     # --- a run ---
 
     async def run(self, job: Job) -> AsyncGenerator[Event, None]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 
 from paceline.tools.cost import cost
 from paceline.tools.definition import Definition
-from paceline.tools.events import Event, Log
+from paceline.tools.events import Event, Log, SessionStarted
 from paceline.tools.judging import Ended
 from paceline.tools.process import Ending, Line, ProcessSpec, child_process
 from paceline.tools.reading import Reader
@@ -30,6 +30,7 @@ class ProgramRun:
         self._prices = prices
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._stopped = ("", "")
+        self._session = ""
 
     async def events(self, spec: ProcessSpec) -> AsyncGenerator[Event, None]:
         """Give the run's events; everything of the child is gone when this ends."""
@@ -50,9 +51,17 @@ class ProgramRun:
     def _line(self, line: Line) -> Iterator[Event]:
         if line.stream == "stdout":
             yield from self.reader.line(line.text)
+            yield from self._session_told()
         else:
             self._stderr.append(line.text[:STDERR_LINE_LENGTH])
             yield Log("stderr", line.text)
+
+    def _session_told(self) -> Iterator[Event]:
+        """Give the session's name once it is known, of a program whose sessions go on."""
+        session = self.reader.findings.session
+        if self._definition.session_resumes and session != self._session:
+            self._session = session
+            yield SessionStarted(session)
 
     def _over(self) -> bool:
         """Answer whether the agent has used up what it was given."""

@@ -16,7 +16,6 @@ from paceline.errors import StorageFull, ToolError
 from paceline.node.attempt import clear_attempts, remove_attempt, run_attempt, sweep_attempts
 from paceline.node.blobs import BlobStore
 from paceline.node.desk import Desk, Work
-from paceline.node.logs import LogKey
 from paceline.tasks.model import BlobRef, Outcome, Output, ResultStatus
 from paceline.tools.contract import Job
 from paceline.tools.events import Event, Final, Log, Text, ToolCall, ToolResult, Usage
@@ -38,7 +37,7 @@ ANY_BYTES = bytes(range(256)) * 4096  # 1 MiB, with NUL and what is not UTF-8
 
 
 def place(desk: Desk, work: Work) -> Path:
-    return desk.directory_of(work.key)
+    return desk.place_of(work)
 
 
 async def logged(desk: Desk, work: Work) -> list[str]:
@@ -495,10 +494,10 @@ def test_an_attempt_is_taken_away(tmp_path: Path) -> None:
     desk, work = make_desk(tmp_path), make_work("mkdir -p a/b; chmod 0 a/b; echo x > c")
     run(attempt(work, desk))
     assert place(desk, work).exists()
-    run(remove_attempt(work.key, desk))
+    run(remove_attempt(work, desk))
     assert not place(desk, work).exists()
     assert run(desk.logs.read(work.key)).ended, "its log stays"
-    run(remove_attempt(LogKey("never", 1, 1), desk))
+    run(remove_attempt(make_work(subtask_id="never"), desk))
 
 
 def test_what_a_crashed_node_left_running_is_swept(tmp_path: Path) -> None:

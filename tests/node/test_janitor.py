@@ -13,6 +13,7 @@ from paceline.node.logs import LogStore
 from paceline.node.redaction import Redactor
 from paceline.node.remotes import Remotes
 from paceline.node.repository import Repositories
+from paceline.node.sessions import Sessions
 from paceline.node.state_reader import StateReader
 from paceline.tasks.commands import Envelope, SubmitTask, encode_envelope
 from paceline.tasks.machine import TaskMachine
@@ -50,6 +51,7 @@ async def clean(directory: Path) -> tuple[BlobStore, BlobRef, BlobRef, BlobRef]:
         repositories=Repositories(directory=directory / "cache", blobs=blobs),
         remotes=Remotes(directory / "remotes"),
         logs=LogStore(directory=directory / "logs", clock=SystemClock(), redactor=Redactor()),
+        sessions=Sessions(directory / "sessions"),
     )
     assert await janitor.clean() == len(b"unwanted")
     assert await janitor.clean() == 0
