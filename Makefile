@@ -8,7 +8,7 @@ FROM ?= 1
 SEEDS ?= 2000
 SEED ?=
 
-.PHONY: setup demo test check format lint types layers tests tools sim mutants mutants-quick docs wheel clean
+.PHONY: setup demo test check format lint types layers tests tools sim sim-engine mutants mutants-quick docs wheel clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,9 @@ tools:                   ## the pinned programs that tests/e2e/test_tools_real.p
 
 sim: setup               ## seeded simulation: FROM=1 SEEDS=2000, or SEED=17 to replay one with its story
 	$(BIN)/python -m tests.sim.runner $(if $(SEED),--seed $(SEED),--from $(FROM) --seeds $(SEEDS))
+
+sim-engine: setup        ## the task engine in a seeded world: FROM=1 SEEDS=2000
+	$(BIN)/python -m tests.engine.runner --from $(FROM) --seeds $(SEEDS)
 
 mutants: setup           ## plant bugs, show that the simulation finds each in CI's seeds
 	$(BIN)/python -m tests.sim.mutants

@@ -191,4 +191,5 @@ def _active(stored: StoredAttempt) -> ActiveAttempt:
         status=stored.status,
         allocated_at_ms=stored.allocated_at_ms,
         started_at_ms=stored.started_at_ms,
+        recalled=bool(stored.recalled),
     )

@@ -53,6 +53,8 @@ class Assignment:
     tool: str
     status: AttemptStatus
     cancel_requested: bool = False
+    recalled: str = ""
+    """Why it is to be given back; empty = it is not."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,8 @@ class Held:
     """The state has given it to somebody else: its outcome is of no use."""
     finished: bool = False
     """Its outcome is in the outbox."""
+    recalled: str = ""
+    """Why it is given back, once it has been stopped for that."""
 
 
 Run = Callable[[Assignment, asyncio.Event], Awaitable[Outcome]]
@@ -178,6 +182,9 @@ class Worker:
                 held.stop.set()
             elif given.cancel_requested:
                 held.stop.set()
+            elif given.recalled and not held.stop.is_set():
+                held.recalled = given.recalled
+                held.stop.set()
 
     async def _give_back(self, refs: list[AttemptRef], reason: str) -> None:
         """Say that these were cut off, or cannot begin."""
@@ -224,7 +231,9 @@ class Worker:
             self._drop([held])
             return
         outcome = await self._outcome(held)
-        if not held.abandoned:
+        if held.recalled and outcome.status is ResultStatus.CANCELLED:
+            await self._give_back([ref], held.recalled)
+        elif not held.abandoned:
             await self._keep_and_deliver(held, outcome)
         self._held.pop(ref, None)
         self._on_change()

@@ -229,7 +229,12 @@ class Workshop:
         def assignments() -> Sequence[Assignment]:
             return [
                 Assignment(
-                    given.ref, given.task_id, given.tool, given.status, given.cancel_requested
+                    given.ref,
+                    given.task_id,
+                    given.tool,
+                    given.status,
+                    given.cancel_requested,
+                    given.recalled,
                 )
                 for given in queries.attempts_of_node(connection, self._node_id)
             ]

@@ -15,6 +15,7 @@ from paceline.tasks.commands import (
     FinishAttempt,
     LoseAttempts,
     Placement,
+    RecallAttempts,
     StartAttempts,
 )
 from paceline.tasks.effects import Change, Effects, finite
@@ -94,6 +95,23 @@ def lose_attempts(effects: Effects, command: LoseAttempts) -> int:
             give_up(effects, held, command.reason)
             lost += 1
     return lost
+
+
+def recall_attempts(effects: Effects, command: RecallAttempts) -> int:
+    """Ask workers to stop attempts and give them back. Result: how many they still have."""
+    asked = 0
+    for ref in command.attempts:
+        held = find_attempt(effects, ref)
+        if held is None or not held.active or held.token != ref.token:
+            continue
+        asked += 1
+        effects.db.execute(
+            "UPDATE attempts SET recalled = ? WHERE attempt_no = ?",
+            (command.reason, held.attempt_no),
+        )
+        ids = (held.task_id, held.subtask_id, held.node_id, held.attempt, held.token)
+        effects.changes.append(Change("attempt", held.attempt_status, *ids))
+    return asked
 
 
 # --- placing --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from paceline.tasks.apply_attempts import (
     allocate,
     finish_attempt,
     lose_attempts,
+    recall_attempts,
     start_attempts,
 )
 from paceline.tasks.apply_budget import change_budget
@@ -71,6 +72,7 @@ HANDLERS: Final[Mapping[type[Command], Callable[[Effects, Any], Any]]] = {
     commands.CancelSubtask: cancel_subtask,
     commands.ChangeTask: change_task,
     commands.EndOverdue: end_overdue,
+    commands.RecallAttempts: recall_attempts,
     commands.SetBudget: change_budget,
     commands.AttachWorker: attach_worker,
     commands.OpenCheckpoint: open_checkpoint,

@@ -261,6 +261,18 @@ class EndOverdue(Command):
 
 
 @dataclass(frozen=True, slots=True)
+class RecallAttempts(Command):
+    """The leader wants these back: their node drains, and the time for that is over.
+
+    The worker stops them and gives them back itself, so that no other begins before. Result: how
+    many were still active under their token.
+    """
+
+    attempts: tuple[AttemptRef, ...]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SetBudget(Command):
     """A person changes what a task may cost; None = no bound. Result: whether that was new."""
 
@@ -349,6 +361,7 @@ COMMANDS: Union_[Command] = Union_(
         18: CancelSubtask,
         19: ChangeTask,
         20: EndOverdue,
+        21: RecallAttempts,
         30: OpenCheckpoint,
         31: ResolveCheckpoint,
         50: SetBudget,

@@ -101,6 +101,8 @@ class ActiveAttempt:
     started_at_ms: int | None
     spec: SubtaskSpec
     """Its timeouts, among others."""
+    recalled: str = ""
+    """Why the worker is to stop it and give it back; empty = it is not."""
 
     @property
     def subtask_id(self) -> str:
@@ -141,7 +143,7 @@ _BY_URGENCY: Final = " ORDER BY s.task_priority DESC, s.priority DESC, s.subtask
 
 _ACTIVE: Final = """
 SELECT s.subtask_id, a.attempt, a.token, s.task_id, a.node_id, a.tool, a.status,
-       s.cancel_requested, a.allocated_at, a.started_at, p.spec
+       s.cancel_requested, a.allocated_at, a.started_at, p.spec, a.recalled
 FROM attempts a INDEXED BY attempts_active
 CROSS JOIN subtasks s ON s.subtask_no = a.subtask_no
 JOIN subtask_specs p ON p.subtask_no = a.subtask_no
@@ -349,9 +351,8 @@ def _result_status(text: str | None) -> ResultStatus | None:
 
 
 def _active(row: tuple[Any, ...]) -> ActiveAttempt:
-    subtask_id, attempt, token, task_id, node_id, tool, status, cancel, allocated, started, spec = (
-        row
-    )
+    subtask_id, attempt, token, task_id, node_id, tool, status, cancel, *rest = row
+    allocated, started, spec, recalled = rest
     return ActiveAttempt(
         ref=AttemptRef(subtask_id, attempt, token),
         task_id=task_id,
@@ -362,6 +363,7 @@ def _active(row: tuple[Any, ...]) -> ActiveAttempt:
         allocated_at_ms=allocated,
         started_at_ms=started,
         spec=_spec(spec),
+        recalled=recalled,
     )
 
 

@@ -3,8 +3,7 @@
 The state knows who was given what; a worker's heartbeat knows what is so. Where the two differ,
 time decides which of them is behind. An attempt is given up only on a proof: the worker's process
 is gone, its lease has ended (it has then stopped its agents by itself), it came back as a new
-process, or a heartbeat that is new enough to know of the attempt does not mention it; and when a
-person drains its node and the time for that is over. A worker is
+process, or a heartbeat that is new enough to know of the attempt does not mention it. A worker is
 told to let go of what the state does not give it; it would find that out by itself, from its own
 replica, but perhaps later.
 
@@ -14,7 +13,7 @@ Nothing is decided by comparing clocks of two machines.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from paceline.tasks.model import AttemptStatus, Running, WorkerStatus
+from paceline.tasks.model import AttemptStatus, Running
 from paceline.tasks.view import ActiveAttempt, PlanningView, WorkerView, by_node
 
 
@@ -88,19 +87,11 @@ def _judge(
         return Finding(attempt, Decision.LOSE, "its worker is not registered any more")
     if worker.gone(view.settings):
         return Finding(attempt, Decision.LOSE, _gone_words(worker))
-    if _drained(worker, view):
-        return Finding(attempt, Decision.LOSE, "its node drains, and the time for that is over")
     if _key(attempt) in reported:
         started = attempt.status == AttemptStatus.RUNNING
         return Finding(attempt, Decision.KEEP if started else Decision.ADOPT)
     reason = _unreported_reason(attempt, worker, view)
     return Finding(attempt, Decision.LOSE if reason else Decision.WAIT, reason)
-
-
-def _drained(worker: WorkerView, view: PlanningView) -> bool:
-    until_ms = worker.drain_until_ms
-    drains = worker.status == WorkerStatus.DRAINING
-    return drains and until_ms is not None and view.now_ms >= until_ms
 
 
 def _gone_words(worker: WorkerView) -> str:

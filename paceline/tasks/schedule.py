@@ -40,6 +40,7 @@ from paceline.tasks.commands import (
     EndOverdue,
     LoseAttempts,
     Placement,
+    RecallAttempts,
     SetWorkerStatus,
 )
 from paceline.tasks.model import WorkerStatus
@@ -70,11 +71,14 @@ __all__ = [
 ]
 
 
+DRAINED = "its node drains, and the time for that is over"
+
+
 def plan(view: PlanningView) -> list[Command]:
     """Answer what to propose now, in this order: losses, statuses, ends, one Allocate."""
     placements = _place(view)
     allocation = [Allocate(placements)] if placements else []
-    return [*_losses(view), *_statuses(view), *_overdue(view), *allocation]
+    return [*_losses(view), *_recalls(view), *_statuses(view), *_overdue(view), *allocation]
 
 
 def why(view: PlanningView, ready: ReadySubtask) -> list[Verdict]:
@@ -156,6 +160,24 @@ def _losses(view: PlanningView) -> list[LoseAttempts]:
 def _overdue(view: PlanningView) -> list[EndOverdue]:
     up = view.times_up
     return [EndOverdue(up.tasks, up.subtasks)] if up.tasks or up.subtasks else []
+
+
+def _recalls(view: PlanningView) -> list[RecallAttempts]:
+    """Answer what is to be given back by workers that drain and whose time for that is over."""
+    late = {
+        worker.node_id
+        for worker in view.workers
+        if worker.status == WorkerStatus.DRAINING
+        and worker.drain_until_ms is not None
+        and view.now_ms >= worker.drain_until_ms
+    }
+    refs = [
+        AttemptRef(each.subtask_id, each.attempt, each.token)
+        for each in view.active
+        if each.node_id in late and not each.recalled
+    ]
+    wanted = tuple(refs[: view.settings.batch_limit])
+    return [RecallAttempts(wanted, DRAINED)] if wanted else []
 
 
 # --- statuses of workers --------------------------------------------------------------------------

@@ -326,6 +326,11 @@ CREATE INDEX subtasks_to_expand ON subtasks (subtask_no)
 """
 """`foreach_no`: the subtask that lists the items of this one, as long as it is not expanded."""
 
+_RECALL: Final = """
+ALTER TABLE attempts ADD COLUMN recalled TEXT NOT NULL DEFAULT '';
+"""
+"""Why the leader wants an attempt back from a worker that still has it."""
+
 MIGRATIONS: Final[tuple[str, ...]] = (
     _TABLES + _INDEXES,
     _MEMBERSHIP,
@@ -335,6 +340,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     _CONTROL,
     _EXTERNAL,
     _FOREACH,
+    _RECALL,
 )
 """The n-th takes a file from version n to n + 1. They are only ever added to, and change nothing
 that the digest covers other than by adding to it in the same release."""

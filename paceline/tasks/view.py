@@ -63,7 +63,7 @@ class WorkerView:
     given to an earlier process of this worker; 0 as long as this leader has seen only one.
     `throttled`: by tool, the providers' limits that hold there now. `money`: why it takes no work
     that costs something; empty = it does.
-    `drain_until_ms`: when it is to have ended what it holds, where it drains within a limit.
+    `drain_until_ms`: when it is to give back what it holds, where it drains within a limit.
     """
 
     node_id: str
@@ -161,6 +161,7 @@ class ActiveAttempt:
     status: AttemptStatus = AttemptStatus.ALLOCATED
     allocated_at_ms: int = 0
     started_at_ms: int | None = None
+    recalled: bool = False
 
     @property
     def since_ms(self) -> int:

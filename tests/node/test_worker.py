@@ -286,6 +286,19 @@ def test_cancelling_stops_the_agent_and_says_so(tmp_path: Path) -> None:
     run(tmp_path, test)
 
 
+def test_what_is_recalled_is_given_back_once_it_has_stopped(tmp_path: Path) -> None:
+    async def test(bench: Bench) -> None:
+        bench.state.allocate(A)
+        await until(lambda: bench.begun == [A])
+        bench.state.given[A] = replace(bench.state.given[A], recalled="it drains")
+        bench.state.applied()
+        await until(lambda: LoseAttempts((A,), "it drains") in bench.state.commands)
+        assert bench.stopped == [A]
+        assert A not in bench.state.outcomes
+
+    run(tmp_path, test)
+
+
 def test_what_the_state_has_given_to_another_is_stopped_and_not_reported(tmp_path: Path) -> None:
     async def test(bench: Bench) -> None:
         bench.state.allocate(A)

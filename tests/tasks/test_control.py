@@ -9,10 +9,12 @@ from paceline.errors import Conflict, InputError, NotFound
 from paceline.tasks import queries
 from paceline.tasks.commands import (
     Allocate,
+    AttemptRef,
     CancelSubtask,
     ChangeTask,
     EndOverdue,
     Placement,
+    RecallAttempts,
     RetryTask,
     SetWorkerStatus,
     SubmitTask,
@@ -211,6 +213,18 @@ def test_a_drain_within_a_limit_is_forgotten_with_the_drain(drive: Driver) -> No
     assert drain_limits(drive.machine.connection)["n1"] < until_ms, "it may be said again, shorter"
     assert drive(SetWorkerStatus("n1", "online")) == "online"
     assert drain_limits(drive.machine.connection) == {}
+
+
+def test_what_is_recalled_stays_with_its_worker_until_that_gives_it_back(drive: Driver) -> None:
+    drive.submit(subtask("a"))
+    ref = drive.allocate("a")
+    drive.start(ref)
+    stale = AttemptRef("a", 1, ref.token + 1)
+    assert drive(RecallAttempts((ref, stale), "it drains")) == 1
+    (held,) = queries.attempts_of_node(drive.machine.connection, "n1")
+    assert (held.recalled, drive.status("a")) == ("it drains", "in_progress")
+    assert drive.finish(ref) is True, "it may still be done in time"
+    assert drive(RecallAttempts((ref,), "it drains")) == 0
 
 
 @pytest.mark.parametrize(

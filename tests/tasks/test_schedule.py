@@ -10,11 +10,13 @@ from paceline.tasks.commands import (
     Command,
     LoseAttempts,
     Placement,
+    RecallAttempts,
     SetWorkerStatus,
 )
 from paceline.tasks.model import Running, ToolState, WorkerStatus
 from paceline.tasks.phases import WORKER
 from paceline.tasks.schedule import (
+    DRAINED,
     ActiveAttempt,
     PlanningSettings,
     PlanningView,
@@ -342,3 +344,14 @@ def test_what_the_next_look_waits_for_is_due_then() -> None:
     left_ms = moment - NOW_MS
     assert plan(silent(2_001 + left_ms - 1)) == []
     assert [type(each) for each in plan(silent(2_001 + left_ms))] == [LoseAttempts]
+
+
+def test_what_outlives_a_drain_is_recalled_once() -> None:
+    draining = worker("n", status=WorkerStatus.DRAINING, drain_until_ms=NOW_MS)
+    seen = view(draining, active("a", "n"), active("b", "n", recalled=True), active("c", "o"))
+    recalled = [each for each in plan(seen) if isinstance(each, RecallAttempts)]
+    assert recalled == [RecallAttempts((AttemptRef("a", 1, 7),), DRAINED)]
+    later = worker("n", status=WorkerStatus.DRAINING, drain_until_ms=NOW_MS + 5)
+    seen = view(later, active("a", "n"))
+    assert not [each for each in plan(seen) if isinstance(each, RecallAttempts)]
+    assert next_wakeup_ms(seen) == NOW_MS + 5
