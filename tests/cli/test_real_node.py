@@ -168,3 +168,32 @@ def test_a_taken_web_port_is_told(tmp_path: Path) -> None:
     assert started.status != 0
     assert "--web-port" in started.err
     assert "Traceback" not in started.err
+
+
+def test_metrics_and_the_log_tell_of_the_work_and_the_log_names_it(tmp_path: Path) -> None:
+    node = RealNode(tmp_path / "data")
+    started = node.start("--web-port", "0", "--log-format", "json", "--log-level", "debug")
+    assert started.status == 0, started.err
+    try:
+        task = node.run("submit", "--plan", "-", "--wait", given=PLAN).out.strip()
+        token = (node.data_dir / "api.token").read_text().strip()
+        request = urllib.request.Request(
+            node.file["page_url"] + "metrics", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+    finally:
+        node.run("node", "stop")
+
+    assert 'paceline_attempts_finished_total{result="ok",tool="command"} 2.0' in lines
+    assert 'paceline_tasks{status="completed"} 1.0' in lines
+    logged = [
+        json.loads(line)
+        for line in (node.data_dir / "node.log").read_text().splitlines()
+        if line.startswith("{")
+    ]
+    ended = [each for each in logged if each["event"] == "an attempt ended"]
+    assert [(each["task_id"], each["attempt"], each["tool"]) for each in ended] == [
+        (task, 1, "command")
+    ] * 2
+    assert len({each["subtask_id"] for each in ended}) == 2

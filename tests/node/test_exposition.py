@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -211,3 +213,13 @@ def _expressions() -> Iterator[str]:
     for rule in rules["groups"][0]["rules"]:
         assert {"alert", "expr", "labels", "annotations"} <= rule.keys()
         yield rule["expr"]
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="Prometheus is not installed")
+def test_prometheus_itself_takes_the_rules() -> None:
+    rules = str(OPS / "prometheus-alerts.yml")
+    done = subprocess.run(
+        ["promtool", "check", "rules", rules], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
