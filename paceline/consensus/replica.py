@@ -17,7 +17,7 @@ stop. Every later pump raises it again, for owners who call where errors are onl
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from paceline.consensus.applying import Applying
 from paceline.consensus.core import Core
@@ -26,7 +26,12 @@ from paceline.consensus.messages import Append, Entry, InstallSnapshot, Message,
 from paceline.consensus.pending import Decision, OnDecision, OnRead
 from paceline.consensus.persisting import Persisting
 from paceline.consensus.ready import Ready
-from paceline.consensus.replica_model import ReplicaLimits, ReplicaObserver, ReplicaStatus
+from paceline.consensus.replica_model import (
+    ReplicaLimits,
+    ReplicaObserver,
+    ReplicaStatus,
+    Standing,
+)
 from paceline.consensus.snapshots import SendBulk, SnapshotClient, SnapshotServer, encoded
 from paceline.consensus.spool import MemorySpool, Spool
 from paceline.consensus.stall import Room
@@ -40,18 +45,6 @@ __all__ = ["Decision", "Replica", "ReplicaLimits", "ReplicaObserver", "ReplicaSt
 
 def _nothing() -> None:
     """Stand in for a sender that gathers nothing."""
-
-
-class _Seen(NamedTuple):
-    """What the last turn ended with."""
-
-    role: str
-    term: int
-    leader_id: NodeId
-
-    @classmethod
-    def of(cls, core: Core) -> "_Seen":
-        return cls(core.role, core.term, core.leader_id)
 
 
 class Replica:
@@ -116,7 +109,7 @@ class Replica:
         self._failure: Exception | None = None
         self._later = later
         self._news_index = 0
-        self._seen = _Seen.of(core)
+        self._seen = Standing.of(core)
         self._wire_snapshots(send_bulk, spool or MemorySpool())
 
     def _wire_snapshots(self, send_bulk: SendBulk | None, spool: Spool) -> None:
@@ -174,18 +167,9 @@ class Replica:
 
     def status(self) -> ReplicaStatus:
         """Answer what this replica knows, now."""
-        core = self._core.status()
-        return ReplicaStatus(
-            node_id=core.node_id,
-            role=core.role,
-            term=core.term,
-            leader_id=core.leader_id,
-            commit_index=core.commit_index,
+        return ReplicaStatus.of(
+            self._core.status(),
             applied_index=self._machine.applied_index,
-            last_index=core.last_index,
-            membership=core.membership,
-            quorum_active=core.quorum_active,
-            peers=core.peers,
             pending=self._desk.waiting,
             stalled=self.stalled,
         )
@@ -369,7 +353,7 @@ class Replica:
 
     def _notice_role(self) -> None:
         """Compare role, term and leader with the last turn's, and act on the difference."""
-        now, before = _Seen.of(self._core), self._seen
+        now, before = Standing.of(self._core), self._seen
         if now == before:
             return
         self._seen = now

@@ -1,9 +1,11 @@
 """The bounds of a replica, what it tells of itself, and to whom."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from paceline.consensus.compaction import CompactionLimits
-from paceline.consensus.config import PeerProgress
+from paceline.consensus.config import CoreStatus, PeerProgress
+from paceline.consensus.core import Core
 from paceline.consensus.messages import Membership, SnapshotMeta
 from paceline.consensus.transfer import TransferLimits
 from paceline.ids import NodeId
@@ -56,6 +58,39 @@ class ReplicaStatus:
     pending: int
     stalled: bool
     """The disk is full, under the log or the state; nothing is acknowledged until there is room."""
+
+    @classmethod
+    def of(
+        cls, core: CoreStatus, *, applied_index: int, pending: int, stalled: bool
+    ) -> "ReplicaStatus":
+        """Answer the status of a replica with that core."""
+        return cls(
+            node_id=core.node_id,
+            role=core.role,
+            term=core.term,
+            leader_id=core.leader_id,
+            commit_index=core.commit_index,
+            applied_index=applied_index,
+            last_index=core.last_index,
+            membership=core.membership,
+            quorum_active=core.quorum_active,
+            peers=core.peers,
+            pending=pending,
+            stalled=stalled,
+        )
+
+
+class Standing(NamedTuple):
+    """A core's role, and the term and leader it goes by: what a replica compares turn by turn."""
+
+    role: str
+    term: int
+    leader_id: NodeId
+
+    @classmethod
+    def of(cls, core: Core) -> "Standing":
+        """Answer how it stands now."""
+        return cls(core.role, core.term, core.leader_id)
 
 
 class ReplicaObserver:
