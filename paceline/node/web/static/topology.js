@@ -1,55 +1,73 @@
 // The cluster as a picture: who leads, who votes, who is away, whose slots are busy, and how long
 // ago this node heard from each. Every node keeps its place, so that when another takes the front
-// only the crown moves.
+// only the crown moves. A few nodes stand in a ring around which lines show the links; more of them
+// stand in rows, where lines would hide what they join, and a bad link shows on its node.
 
 import { h } from "./dom.js";
 import { icon } from "./shapes.js";
 
 const WIDTH = 640;
+const HEIGHTS = [200, 200, 200, 344, 400];
 const SLOW_MS = 1600;
-const CROWDED = 14;
+const RING_MAX = 7;
+const ROWS_WIDE = 15; // up to so many have room for larger circles
+const NAME_CUT = 11;
 const FEW = 3;
 
 export function topology(cluster, running = []) {
   const members = [...cluster.members].sort((a, b) =>
     a.node_id < b.node_id ? -1 : 1,
   ).sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
-  const crowded = members.length > CROWDED;
-  const height = members.length <= 2 ? 200 : crowded ? 440 : members.length === 3 ? 344 : 400;
-  const radius = crowded ? 15 : 32;
-  const places = new Map(members.map((each, at) => [each.node_id, place(at, members.length, height)]));
+  const crowded = members.length > RING_MAX;
+  const radius = !crowded ? 32 : members.length > ROWS_WIDE ? 15 : 24;
+  const height = crowded ? rowsOf(members.length, radius).height : HEIGHTS[Math.min(4, members.length)];
+  const places = new Map(members.map((each, at) => [each.node_id, place(at, members.length, height, radius)]));
   const leader = places.get(cluster.leader_id);
   return h(
     "svg",
     { class: `topology${crowded ? " crowded" : ""}`, viewBox: members.length > FEW ? `0 0 ${WIDTH} ${height}` : `110 0 ${WIDTH - 220} ${height}`, role: "group", "aria-label": "Nodes of the cluster" },
-    h("g", { "aria-hidden": "true" }, members.map((each) => link(each, cluster, leader, places))),
+    h("g", { key: "links", "aria-hidden": "true" }, crowded ? [] : members.map((each) => link(each, cluster, leader, places))),
     members.map((each) => vertex(each, cluster, places.get(each.node_id), radius, crowded, running)),
     leader && crown(leader, radius),
   );
 }
 
-/** Places on an ellipse, with room for a crown above and three lines of words below each. */
-function place(at, count, height) {
-  const crowded = count > CROWDED;
-  const [above, below] = crowded ? [50, 46] : [72, 96];
+/** Answers the place in a ring, with room for a crown above and words below, or in rows. */
+function place(at, count, height, radius) {
+  if (count > RING_MAX) return inRows(at, count, radius);
+  const [above, below] = [72, 96];
   const middle = { x: WIDTH / 2, y: (above + height - below) / 2 };
   if (count === 1) return middle;
   if (count === 2) return { x: WIDTH * (at ? 0.7 : 0.3), y: middle.y };
-  // Beyond two dozen nodes every other one stands on an inner ring.
-  const inner = count > 24 && at % 2 === 1;
   const turned = count % 2 ? 0 : Math.PI / count; // no link runs straight down through a name
   const angle = -Math.PI / 2 - turned + (2 * Math.PI * at) / count;
-  const width = (WIDTH / 2 - 70) * (count === 3 ? 0.7 : 1) * (inner ? 0.62 : 1);
-  const tall = ((height - above - below) / 2) * (inner ? 0.55 : 1) * (count === 3 ? 1.25 : 1);
+  const width = (WIDTH / 2 - 70) * (count === 3 ? 0.7 : 1);
+  const tall = ((height - above - below) / 2) * (count === 3 ? 1.25 : 1);
   const lift = count === 3 ? tall * 0.25 - 2 : 0;
   return { x: middle.x + width * Math.cos(angle), y: middle.y + tall * Math.sin(angle) + lift };
+}
+
+function rowsOf(count, radius) {
+  const columns = Math.ceil(Math.sqrt(count * 1.7));
+  const rows = Math.ceil(count / columns);
+  const tall = 2 * radius + 56;
+  return { columns, tall, height: rows * tall + 10 };
+}
+
+function inRows(at, count, radius) {
+  const { columns, tall } = rowsOf(count, radius);
+  const wide = WIDTH / columns;
+  const row = Math.floor(at / columns);
+  const inThis = Math.min(columns, count - row * columns);
+  const start = (WIDTH - inThis * wide) / 2; // a short last row stands in the middle
+  return { x: start + wide * ((at % columns) + 0.5), y: row * tall + radius + 34 };
 }
 
 function link(member, cluster, leader, places) {
   if (!leader || member.node_id === cluster.leader_id) return null;
   const at = places.get(member.node_id);
   const away = member.status === "offline";
-  const slow = !away && member.node_id !== cluster.node_id && (member.silent_ms ?? 0) > SLOW_MS;
+  const slow = isSlow(member, cluster);
   return h("line", {
     key: `l:${member.node_id}`,
     x1: leader.x,
@@ -60,6 +78,11 @@ function link(member, cluster, leader, places) {
   });
 }
 
+function isSlow(member, cluster) {
+  const away = member.status === "offline";
+  return !away && member.node_id !== cluster.node_id && (member.silent_ms ?? 0) > SLOW_MS;
+}
+
 function vertex(member, cluster, at, radius, crowded, running) {
   const away = member.status === "offline";
   const own = member.node_id === cluster.node_id;
@@ -67,7 +90,7 @@ function vertex(member, cluster, at, radius, crowded, running) {
   const busy = away ? "" : member.slots ? String(member.running) : "–";
   // In the order of what is seen, as people who speak to their machine say what they see.
   const spoken = [busy, member.name, !crowded && said, !crowded && works(member, running)].filter(Boolean).join(" ");
-  const classes = ["peer", member.role, away ? "away" : "", member.draining ? "draining" : "", own ? "own" : ""];
+  const classes = ["peer", member.role, crowded && isSlow(member, cluster) ? "slow" : "", away ? "away" : "", member.draining ? "draining" : "", own ? "own" : ""];
   return h(
     "a",
     { key: `n:${member.node_id}`, href: `#/node/${member.node_id}`, class: classes.filter(Boolean).join(" "), "aria-label": spoken },
@@ -78,7 +101,7 @@ function vertex(member, cluster, at, radius, crowded, running) {
       ? h("path", { d: cross(at, radius * 0.3), class: "cross" })
       : h("text", { x: at.x, y: at.y + (crowded ? 4 : 7), class: "busy" }, busy),
     " ", // keeps the words apart for those who hear them
-    h("text", { x: at.x, y: at.y + radius + (crowded ? 17 : 23), class: "name" }, member.name),
+    h("text", { x: at.x, y: at.y + radius + (crowded ? 17 : 23), class: "name" }, crowded && member.name.length > NAME_CUT ? `${member.name.slice(0, NAME_CUT - 1)}…` : member.name),
     " ",
     !crowded && h("text", { x: at.x, y: at.y + radius + 39, class: "role" }, said),
     " ",
@@ -121,7 +144,7 @@ function cross(at, half) {
 }
 
 function crown(leader, radius) {
-  const size = radius > 20 ? 26 : 18;
+  const size = radius > 30 ? 26 : 18;
   const x = leader.x - size / 2;
   const y = leader.y - radius - size - 6;
   return h(
