@@ -255,6 +255,13 @@ def test_versions_are_said() -> None:
     assert machine.memory(8 * 1024**3).level is Level.OK
 
 
+def test_git_must_be_there_and_able_to_merge() -> None:
+    assert machine.git("git version 2.38.0").level is Level.OK
+    assert machine.git("git version 3.1").level is Level.OK
+    assert machine.git("git version 2.37.9 (Apple Git-1)").level is Level.WARNING
+    assert machine.git("").level is Level.WARNING
+
+
 def test_ports_before_the_first_start(tmp_path: Path) -> None:
     (finding,) = ports.examine(tmp_path)
     assert finding.level is Level.OK
