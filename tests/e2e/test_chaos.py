@@ -16,8 +16,8 @@ from tests.e2e.cluster import ENDED, Cluster, Node, cluster, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(420)]
 
-SUBMISSIONS = 120
-CHAOS_S = 30.0
+CHAOS_S = float(os.environ.get("PACELINE_CHAOS_S", "30"))
+SUBMISSIONS = int(4 * CHAOS_S)
 
 PLAN = """
 description: {name}
