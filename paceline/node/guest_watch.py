@@ -54,7 +54,10 @@ class GuestWatch:
         lease: Lease,
         clock: Clock,
         applied_index: Callable[[], int],
+        beat: Callable[[], None],
     ) -> None:
+        """Wire it: `beat` sends the heartbeats of this node and its workers at once."""
+        self._beat = beat
         self._node_id = node_id
         self._connection = connection
         self._work = work
@@ -161,6 +164,8 @@ class GuestWatch:
         """Beat for it no more, and let others have its work."""
         log.info("an external worker is gone", worker_id=guest.worker_id, name=guest.name)
         refs = tuple(given.ref for given in self._work.given(guest))
+        guest.leaving = True
+        self._beat()  # said before its work is given back, or it would be given to it once more
         self.dismiss(guest.worker_id, "nothing was heard of the worker")
         if refs:
             self.spawn(self._work.lose(refs, "its external worker is gone"))

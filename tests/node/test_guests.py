@@ -22,7 +22,7 @@ from paceline.node.web.ports import ExternalBeat, ExternalLine, ExternalResult, 
 from paceline.node.workshop import read_work
 from paceline.tasks.commands import Allocate, AttachWorker, CancelTask, Command, Placement
 from paceline.tasks.machine import TaskMachine
-from paceline.tasks.model import SubtaskSpec, ToolState
+from paceline.tasks.model import SubtaskSpec, ToolState, Vitals
 from tests.clocks import ManualClock
 from tests.tasks.entries import Driver, subtask
 
@@ -59,6 +59,8 @@ class Desk:
             clock=self.clock,
             on_change=lambda: None,
         )
+        self.beats: list[list[Vitals]] = []
+        """What was said at once, besides the regular heartbeats."""
         self.watch = GuestWatch(
             node_id="here",
             connection=connection,
@@ -66,6 +68,7 @@ class Desk:
             lease=self.lease,
             clock=self.clock,
             applied_index=lambda: self.machine.applied_index,
+            beat=lambda: self.beats.append(self.watch.vitals()),
         )
         self.guests = Guests(
             node_id="here",
@@ -263,6 +266,8 @@ def test_a_silent_worker_loses_what_it_has_in_hand(tmp_path: Path) -> None:
         await desk.pass_time(SILENT_MS + 2_000, heard=False)
         assert desk.attempts() == ["lost"]
         assert (line.is_open, desk.watch.vitals()) == (False, [])
+        ((last,),) = desk.beats
+        assert last.slots == 0, "its line was open to the end: else the work would come back to it"
 
     played(tmp_path, play)
 

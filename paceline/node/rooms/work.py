@@ -187,6 +187,7 @@ class Work(Ground):
             lease=lease,
             clock=self._clock,
             applied_index=lambda: self._consensus.progress.index,
+            beat=self._heartbeats.beat,
         )
         return Guests(
             node_id=self._network.node_id,
