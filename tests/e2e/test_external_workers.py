@@ -57,7 +57,7 @@ def test_the_seeds_worker_is_a_worker_like_any_other(three: Cluster) -> None:
         with pytest.raises(HTTPError, match="409"):
             worker.call("DELETE", f"/workers/{first.node_id}")
         worker.call("DELETE", f"/workers/{worker.worker_id}")
-        assert not _online(first, worker)
+        wait_for("it to be gone", lambda: not _online(first, worker), 10)
     finally:
         worker.vanish()
 

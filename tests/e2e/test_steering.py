@@ -60,7 +60,7 @@ def test_one_subtask_is_cancelled_and_the_rest_goes_on(three: Cluster) -> None:
     task_id = node.submit(
         plan(f"name: a, run: {LONG}", "name: b, needs: a, run: 'true'", "name: c, run: 'true'")
     )
-    running(node, task_id, "a")
+    running(three.nodes[1], task_id, "a")
     answer = three.nodes[1].client.post(f"tasks/{task_id}/cancel", {"subtask_id": "a"})
     assert answer["subtask_status"] in ("cancelling", "cancelled")
     document = ended(node, task_id)
