@@ -58,8 +58,8 @@ def checkpoint(task: str, data_dir: Path, as_json: bool, subtask: str, reason: s
     _say(Client(data_dir).post(f"tasks/{segment(task)}/checkpoint", body), as_json)
 
 
-def _words(function: Any) -> Any:
-    """Add the options with which a person says what is to be different."""
+def _decision(function: Any) -> Any:
+    """Add what names a checkpoint, and the options with which a person says what is to change."""
     for option in (
         click.option("--comment", "comments", multiple=True, metavar="FILE:LINE:TEXT"),
         click.option("--editor", is_flag=True, help="Write the feedback in $EDITOR."),
@@ -70,48 +70,32 @@ def _words(function: Any) -> Any:
             help="Read the feedback from a file.",
         ),
         click.option("--feedback", default="", metavar="TEXT", help="What is to be different."),
+        options.as_json,
+        options.data_dir,
+        click.argument(
+            "wanted", metavar="CHECKPOINT", shell_complete=options.offers("checkpoints")
+        ),
     ):
         function = option(function)
     return function
 
 
 @click.command()
-@click.argument(
-    "wanted",
-    metavar="CHECKPOINT",
-    shell_complete=options.offers("checkpoints"),
-)
-@options.data_dir
-@options.as_json
-@_words
+@_decision
 def accept(wanted: str, data_dir: Path, as_json: bool, **words: Any) -> None:
     """Let the work at a CHECKPOINT count as it is; what depends on it goes on."""
     _resolve("accept", wanted, data_dir, as_json, words)
 
 
 @click.command()
-@click.argument(
-    "wanted",
-    metavar="CHECKPOINT",
-    shell_complete=options.offers("checkpoints"),
-)
-@options.data_dir
-@options.as_json
-@_words
+@_decision
 def correct(wanted: str, data_dir: Path, as_json: bool, **words: Any) -> None:
     """Have the work at a CHECKPOINT corrected: the agent goes on from it with your feedback."""
     _resolve("correct", wanted, data_dir, as_json, words)
 
 
 @click.command()
-@click.argument(
-    "wanted",
-    metavar="CHECKPOINT",
-    shell_complete=options.offers("checkpoints"),
-)
-@options.data_dir
-@options.as_json
-@_words
+@_decision
 def reject(wanted: str, data_dir: Path, as_json: bool, **words: Any) -> None:
     """Have the work at a CHECKPOINT done anew, with another tool where there is one."""
     _resolve("reject", wanted, data_dir, as_json, words)
